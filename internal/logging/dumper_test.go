@@ -92,24 +92,6 @@ func TestDumper(t *testing.T) {
 	}
 }
 
-// TestDumperBurstAtOnce adds many errors before the timer had a chance to run: nothing is lost.
-func TestDumperBurstAtOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		start := time.Now()
-		var lines recorder
-		d := NewDumper(slog.New(slog.NewTextHandler(&lines, stripped(start))), "datagrams refused", time.Now)
-		for i := range 10 {
-			d.Add(fmt.Errorf("#%d", i))
-		}
-		d.Add(nil)
-		time.Sleep(10 * time.Second)
-		d.Stop()
-		if got, want := strings.Join(lines.all(), "|"), "0s 10 #9"; got != want {
-			t.Errorf("lines = %q, want %q", got, want)
-		}
-	})
-}
-
 // TestDumperNeverWaitsForTheLog holds the log's writer and adds on: a packet must not wait for a disk.
 func TestDumperNeverWaitsForTheLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -142,16 +124,7 @@ func TestDumperManyGoroutines(t *testing.T) {
 	}
 	wg.Wait()
 	d.Stop()
-	var sum int
-	for _, line := range lines.all() {
-		var at, last string
-		var count int
-		if _, err := fmt.Sscan(line, &at, &count, &last); err != nil {
-			t.Fatalf("read line %q: %v", line, err)
-		}
-		sum += count
-	}
-	if sum != 8000 {
+	if sum := counted(t, lines.all()); sum != 8000 {
 		t.Errorf("lines count %d errors, want 8000", sum)
 	}
 }
@@ -164,6 +137,20 @@ func TestDumperAddAllocs(t *testing.T) {
 	if got := testing.AllocsPerRun(1000, func() { d.Add(err) }); got != 0 {
 		t.Errorf("Add allocates %v times, want 0", got)
 	}
+}
+
+// counted returns how many errors the lines report together.
+func counted(t *testing.T, lines []string) (sum int) {
+	t.Helper()
+	for _, line := range lines {
+		var at, last string
+		var count int
+		if _, err := fmt.Sscan(line, &at, &count, &last); err != nil {
+			t.Fatalf("read line %q: %v", line, err)
+		}
+		sum += count
+	}
+	return sum
 }
 
 // flood returns one error every step from start up to and without end.
