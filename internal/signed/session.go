@@ -59,14 +59,14 @@ type SessionCert struct {
 	TS0          mediaclock.Timestamp `cbor:"15,keyasint"` // timestamp of the packet with index Index0
 	T0           mediaclock.Instant   `cbor:"16,keyasint"` // when that packet's first sample entered the encoder
 	Index0       uint64               `cbor:"17,keyasint"`
-	Packet       uint16               `cbor:"18,keyasint"` // samples in each packet: 960, 1920 or 2880
+	Packet       uint16               `cbor:"18,keyasint"`           // samples in each packet: 960, 1920 or 2880
 	Assertions   [][]byte             `cbor:"19,keyasint,omitempty"` // SHA-256 of further objects a receiver must have verified
 	Critical     []int                `cbor:"20,keyasint,omitempty"` // fields a receiver must understand
 }
 
-func (SessionCert) context() string         { return "dongthanh session v1" }
-func (c SessionCert) fields() (int, []int)  { return 20, c.Critical }
-func (c SessionCert) Delay() time.Duration  { return time.Duration(c.DelayMS) * time.Millisecond }
+func (SessionCert) context() string          { return "dongthanh session v1" }
+func (c SessionCert) fields() (int, []int)   { return 20, c.Critical }
+func (c SessionCert) Delay() time.Duration   { return time.Duration(c.DelayMS) * time.Millisecond }
 func (c SessionCert) Key() ed25519.PublicKey { return c.PublicKey }
 
 // PlayAt returns the network time at which the first sample of the packet with the given index is due at every

@@ -62,7 +62,9 @@ type FlowID [8]byte
 type Counter uint64
 
 // MakeCounter joins a persisted boot count and a running number.
-func MakeCounter(boot uint32, n uint64) Counter { return Counter(boot&0xffffff)<<40 | Counter(n&(1<<40-1)) }
+func MakeCounter(boot uint32, n uint64) Counter {
+	return Counter(boot&0xffffff)<<40 | Counter(n&(1<<40-1))
+}
 
 // Header is the part all datagrams share.
 type Header struct {
