@@ -113,8 +113,8 @@ func SplitChanges(c Changes) []Changes { return nil }
 // SplitReports cuts reports into messages that each fit in MaxMessage.
 func SplitReports(reports [][]byte) []Reports { return nil }
 
-// Enrol makes a node's keys, gets a certificate from the issuer above upstream (https:// or wss://host:port) and stores
+// EnrolNode makes a node's keys, gets a certificate from the issuer above upstream (https:// or wss://host:port) and stores
 // both in dir for identity.Load.
-func Enrol(ctx context.Context, upstream, token string, kind identity.Kind, dir string) (identity.Node, error) {
+func EnrolNode(ctx context.Context, upstream, token string, kind identity.Kind, dir string) (identity.Node, error) {
 	return identity.Node{}, errSkeleton
 }

@@ -90,7 +90,9 @@ func (t *Trust) Session(raw []byte) (signed.SessionCert, *Issuer, error) {
 }
 
 // Stop verifies a stop; the caller asks MayStop for each transmission.
-func (t *Trust) Stop(raw []byte) (signed.Stop, *Issuer, error) { return signed.Stop{}, nil, errSkeleton }
+func (t *Trust) Stop(raw []byte) (signed.Stop, *Issuer, error) {
+	return signed.Stop{}, nil, errSkeleton
+}
 
 // ZoneKey verifies an envelope's signature.
 func (t *Trust) ZoneKey(raw []byte) (signed.ZoneKey, error) { return signed.ZoneKey{}, errSkeleton }

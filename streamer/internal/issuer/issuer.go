@@ -61,7 +61,9 @@ func (i *Issuer) Enrol(ctx context.Context, r control.EnrolRequest) (*control.En
 }
 
 // Session signs a session certificate within the scope; its error wraps identity.ErrScope otherwise.
-func (i *Issuer) Session(c signed.SessionCert) ([]byte, error) { return nil, errors.New("not written yet") }
+func (i *Issuer) Session(c signed.SessionCert) ([]byte, error) {
+	return nil, errors.New("not written yet")
+}
 
 // Stop signs a stop.
 func (i *Issuer) Stop(s signed.Stop) ([]byte, error) { return nil, errors.New("not written yet") }
