@@ -1,0 +1,108 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+
+	"dongthanh/internal/zone"
+)
+
+// NodeKind says what a node is.
+type NodeKind string
+
+// The kinds of node.
+const (
+	NodeRelay    NodeKind = "relay"
+	NodeClient   NodeKind = "client"
+	NodeStreamer NodeKind = "streamer"
+)
+
+// Node is an enrolled machine with its certificate.
+type Node struct {
+	ID          string
+	Name        string
+	Kind        NodeKind
+	Zone        zone.Zone
+	Certificate []byte   // DER; owned by the record
+	Signing     [32]byte // public key
+	Sealing     [32]byte // X25519 public key, to which zone secrets are sealed
+	Serial      string   // of the certificate: lower-case hex, unique
+	NotAfter    time.Time
+	Enrolled    time.Time
+	Revoked     time.Time // zero: trusted
+}
+
+const nodeColumns = `id, name, kind, zone, certificate, signing, sealing, serial, not_after, enrolled_at, revoked_at`
+
+func scanNode(r row) (n Node, err error) {
+	var signing, sealing []byte
+	var notAfter, enrolled, revoked int64
+	err = r.Scan(&n.ID, &n.Name, &n.Kind, &n.Zone, &n.Certificate, &signing, &sealing, &n.Serial, &notAfter, &enrolled, &revoked)
+	if err != nil {
+		return Node{}, err
+	}
+	n.NotAfter, n.Enrolled, n.Revoked = moment(notAfter), moment(enrolled), moment(revoked)
+	if err = fixed(n.Signing[:], signing, "signing key"); err == nil {
+		err = fixed(n.Sealing[:], sealing, "sealing key")
+	}
+	return n, err
+}
+
+// AddNode stores a node that was enrolled without a token, such as the streamer itself. ErrConflict: id or serial is
+// taken; ErrUnknownZone; ErrInvalid: unknown kind or a bad name.
+func (s *Store) AddNode(ctx context.Context, n Node) error {
+	return s.write(ctx, fmt.Sprintf("add node %q", n.ID), func(tx *sql.Tx) error { return addNode(ctx, tx, n) })
+}
+
+func addNode(ctx context.Context, tx *sql.Tx, n Node) error {
+	name, err := cleanName(n.Name, maxTokenName)
+	if err != nil {
+		return err
+	}
+	if n.ID == "" || n.Serial == "" || len(n.Certificate) == 0 {
+		return fmt.Errorf("%w: node without id, serial or certificate", ErrInvalid)
+	}
+	if err := requireZone(ctx, tx, n.Zone); err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `INSERT INTO nodes (`+nodeColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
+		n.ID, name, string(n.Kind), string(n.Zone), n.Certificate, n.Signing[:], n.Sealing[:], n.Serial,
+		millis(n.NotAfter), millis(n.Enrolled), millis(n.Revoked))
+	return err
+}
+
+// Node returns a node by id, or ErrNotFound.
+func (s *Store) Node(ctx context.Context, id string) (Node, error) {
+	n, err := one(ctx, s.reader, scanNode, `SELECT `+nodeColumns+` FROM nodes WHERE id = $1`, id)
+	return n, wrap(fmt.Sprintf("get node %q", id), err)
+}
+
+// Nodes returns all nodes by zone and name, the revoked included.
+func (s *Store) Nodes(ctx context.Context) ([]Node, error) {
+	list, err := all(ctx, s.reader, scanNode, `SELECT `+nodeColumns+` FROM nodes ORDER BY zone, name, id`)
+	return list, wrap("list nodes", err)
+}
+
+// RenewNode gives a node a new certificate, for the keys that come with it. A revoked node stays out: ErrRevoked.
+func (s *Store) RenewNode(ctx context.Context, n Node) error {
+	return s.write(ctx, fmt.Sprintf("renew node %q", n.ID), func(tx *sql.Tx) error {
+		old, err := one(ctx, tx, scanNode, `SELECT `+nodeColumns+` FROM nodes WHERE id = $1`, n.ID)
+		if err != nil {
+			return err
+		}
+		if !old.Revoked.IsZero() {
+			return ErrRevoked
+		}
+		return exec(ctx, tx, `UPDATE nodes SET certificate = $2, signing = $3, sealing = $4, serial = $5, not_after = $6 WHERE id = $1`,
+			n.ID, n.Certificate, n.Signing[:], n.Sealing[:], n.Serial, millis(n.NotAfter))
+	})
+}
+
+// RevokeNode records that a node is trusted no more. Revoking twice keeps the first time.
+func (s *Store) RevokeNode(ctx context.Context, id string, at time.Time) error {
+	return s.write(ctx, fmt.Sprintf("revoke node %q", id), func(tx *sql.Tx) error {
+		return exec(ctx, tx, `UPDATE nodes SET revoked_at = CASE revoked_at WHEN 0 THEN $2 ELSE revoked_at END WHERE id = $1`, id, millis(at))
+	})
+}
