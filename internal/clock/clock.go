@@ -97,7 +97,9 @@ func NewRoot(mono mediaclock.Monotonic, wall time.Time) Root {
 func (r Root) Now() mediaclock.Instant { return r.At(r.mono.Now()) }
 
 // At returns network time at a moment of the streamer's monotonic clock.
-func (r Root) At(l mediaclock.Local) mediaclock.Instant { return r.wall + mediaclock.Instant(l-r.local) }
+func (r Root) At(l mediaclock.Local) mediaclock.Instant {
+	return r.wall + mediaclock.Instant(l-r.local)
+}
 
 // Line returns the root's line, for whoever reads time from a Line whatever node it runs on.
 func (r Root) Line() Line { return Line{Local: r.local, Instant: r.wall, Until: r.local} }

@@ -17,9 +17,9 @@ const (
 	luckyShare = 8
 	minLucky   = 3
 
-	floorNoise   = 10e3  // ns: what timers and interrupts cost on the best link
-	priorSkew    = 60e3  // ppb: what is believed of a crystal before it was watched
-	trainedSkew  = 4e3   // ppb: how far its skew wanders from its mean within a window
+	floorNoise   = 10e3 // ns: what timers and interrupts cost on the best link
+	priorSkew    = 60e3 // ppb: what is believed of a crystal before it was watched
+	trainedSkew  = 4e3  // ppb: how far its skew wanders from its mean within a window
 	trainedAfter = 2 * time.Minute
 
 	stepFloor   = 100 * time.Millisecond // an upstream's time that differs by less is slewed after
