@@ -1,0 +1,128 @@
+package session
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"dongthanh/codec"
+	"dongthanh/internal/signed"
+	"dongthanh/internal/zone"
+	"dongthanh/streamer/internal/store"
+)
+
+// Config is the streamer's settings for sessions.
+type Config struct {
+	MicrophoneWait time.Duration `yaml:"microphone_wait"` // how long a browser session waits for its microphone
+	Encoder        EncoderConfig `yaml:"encoder"`
+}
+
+// EncoderConfig is the quality of speech.
+type EncoderConfig struct {
+	Bitrate    int `yaml:"bitrate"`    // bits a second
+	Complexity int `yaml:"complexity"` // of libopus, 0 to 10
+}
+
+// DefaultConfig is what a streamer without a configuration does.
+func DefaultConfig() Config {
+	return Config{MicrophoneWait: 20 * time.Second, Encoder: EncoderConfig{Bitrate: 32000, Complexity: 5}}
+}
+
+// profile is a delay profile of DESIGN §5.
+type profile struct {
+	delay  time.Duration
+	frames int // per packet
+}
+
+// profiles by name. auto is live until listeners' links are measured.
+func profiles(name string) (profile, error) {
+	switch name {
+	case "instant":
+		return profile{150 * time.Millisecond, 1}, nil
+	case "auto", "live":
+		return profile{400 * time.Millisecond, 2}, nil
+	case "robust":
+		return profile{1000 * time.Millisecond, 2}, nil
+	case "storm":
+		return profile{2000 * time.Millisecond, 2}, nil
+	}
+	return profile{}, fmt.Errorf("%w: %q", ErrDelay, name)
+}
+
+// ClassName and ParseClass turn a class into the word of API, store and metrics, and back.
+func ClassName(c signed.Class) string {
+	return [...]string{"normal", "priority", "emergency"}[min(c, signed.ClassEmergency)]
+}
+
+// ParseClass returns the class that name means; ok is false for an unknown one.
+func ParseClass(name string) (c signed.Class, ok bool) {
+	for c := signed.ClassNormal; c <= signed.ClassEmergency; c++ {
+		if ClassName(c) == name {
+			return c, true
+		}
+	}
+	return 0, false
+}
+
+// draft turns a request into the record of a session.
+func draft(r Request, now time.Time) (store.Session, profile, error) {
+	if r.Delay == "" {
+		r.Delay = "auto"
+	}
+	p, err := profiles(r.Delay)
+	if err != nil {
+		return store.Session{}, profile{}, err
+	}
+	if r.Source != SourceFile && r.Source != SourceBrowser {
+		return store.Session{}, profile{}, fmt.Errorf("%w: %q", ErrSource, r.Source)
+	}
+	zones := minimal(r.Zones)
+	if len(zones) == 0 || len(zones) > signed.MaxZones {
+		return store.Session{}, profile{}, fmt.Errorf("%w: %d zones, want 1 to %d", ErrZones, len(zones), signed.MaxZones)
+	}
+	return store.Session{
+		ID: newID(), Title: r.Title, Zones: zones, Class: ClassName(r.Class), Kind: "live",
+		SourceKind: r.Source, Source: r.Audio, Delay: r.Delay, State: store.SessionStarting, CreatedBy: r.By, Created: now,
+	}, p, nil
+}
+
+// minimal sorts zones and drops those that another one contains.
+func minimal(zones []zone.Zone) []zone.Zone {
+	sorted := slices.Sorted(slices.Values(zones))
+	var out []zone.Zone
+	for _, z := range sorted {
+		if !zone.AnyContains(out, z) {
+			out = append(out, z)
+		}
+	}
+	// Contained zones can sort before "a-b" style siblings of their parent, so compare with all that were kept.
+	return slices.DeleteFunc(out, func(z zone.Zone) bool {
+		return slices.ContainsFunc(out, func(w zone.Zone) bool { return w != z && w.Contains(z) })
+	})
+}
+
+// conflict returns a session on air that a new one may not start beside: one with a zone in common and a class that
+// is no lower. A higher class breaks in, and the loudspeakers mute the lower one.
+func conflict(onAir []store.Session, x store.Session) *store.Session {
+	for _, o := range onAir {
+		if rank(o.Class) < rank(x.Class) {
+			continue
+		}
+		for _, z := range x.Zones {
+			if slices.ContainsFunc(o.Zones, z.Overlaps) {
+				return &o
+			}
+		}
+	}
+	return nil
+}
+
+func rank(class string) signed.Class {
+	c, _ := ParseClass(class)
+	return c
+}
+
+// encoder is the codec's configuration of a session.
+func encoder(c EncoderConfig) codec.EncoderConfig {
+	return codec.EncoderConfig{Bitrate: c.Bitrate, Complexity: c.Complexity}
+}

@@ -1,0 +1,326 @@
+// Package session is the life of a broadcast, from the request to the last sample: who is on air where, which
+// transmission carries it, how it ends. Decisions are in plan.go and are pure; a session's loop is in live.go.
+//
+// It does not decide who may ask (accounts), nor who hears (nodes); loudspeakers decide for themselves what they
+// play (DESIGN §8), so everything here is politeness and order, not the authority.
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"dongthanh/internal/mediaclock"
+	"dongthanh/internal/packet"
+	"dongthanh/internal/signed"
+	"dongthanh/internal/zone"
+	"dongthanh/streamer/internal/ingest"
+	"dongthanh/streamer/internal/origin"
+	"dongthanh/streamer/internal/store"
+	"dongthanh/streamer/internal/voice"
+)
+
+// Errors of Start, Attach and Stop, besides those of the store; test with errors.Is.
+var (
+	ErrZones    = errors.New("no zone, or more than a certificate can hold")
+	ErrSource   = errors.New("unknown kind of source")
+	ErrAudio    = errors.New("no such audio")
+	ErrDelay    = errors.New("unknown delay profile")
+	ErrOver     = errors.New("session is over")
+	ErrAttached = errors.New("session has its microphone already")
+	ErrClosing  = errors.New("streamer is shutting down")
+)
+
+// BusyError tells that a zone is on air already with a session that does not yield to the new one.
+type BusyError struct{ Session store.Session }
+
+func (e *BusyError) Error() string { return "zone is on air with session " + e.Session.ID }
+
+// Source kinds that a request can name.
+const (
+	SourceFile    = "file"
+	SourceBrowser = "browser"
+)
+
+// Request asks for a broadcast.
+type Request struct {
+	Zones  []zone.Zone
+	Class  signed.Class
+	Delay  string // a delay profile; empty: auto
+	Title  string
+	Source string // SourceFile or SourceBrowser
+	Audio  string // id of the library's audio, for SourceFile
+	By     string // user or token id
+	Level  uint8  // administrative level of who speaks, from the principal's zone
+	Replay *store.Replay
+}
+
+// Session is a broadcast as its record stands, with how loud it is now.
+type Session struct {
+	store.Session
+	Level voice.Level // zero unless on air
+}
+
+// Records is the part of the store a session needs.
+type Records interface {
+	CreateSession(ctx context.Context, x store.Session, replay *store.Replay) (store.Session, bool, error)
+	Session(ctx context.Context, id string) (store.Session, error)
+	Sessions(ctx context.Context, before string, limit int) ([]store.Session, error)
+	SetTransmission(ctx context.Context, id string, transmission [16]byte, fence uint64) error
+	SetLive(ctx context.Context, id string, at time.Time) error
+	EndSession(ctx context.Context, id string, state store.SessionState, at time.Time, by, reason string) error
+	EndInterrupted(ctx context.Context, at time.Time, reason string) ([]string, error)
+	RecordListeners(ctx context.Context, id string, expected, hearing int) error
+	NextFence(ctx context.Context, class string) (uint64, error)
+	EnsureZoneKey(ctx context.Context, z zone.Zone, at time.Time) (store.ZoneKey, error)
+}
+
+// Issuer signs what a session needs signed.
+type Issuer interface {
+	origin.Issuer
+	Stop(signed.Stop) ([]byte, error)
+}
+
+// Sink is the first fan-out.
+type Sink interface {
+	origin.Sink
+	Stop(raw []byte, s signed.Stop, issuer []byte)
+	Close(packet.TransmissionID)
+}
+
+// Audience learns which transmissions are on air, counts who hears them, and shows the zones as taken.
+type Audience interface {
+	Open(x store.Session)
+	Update(x store.Session)
+	Close(x store.Session)
+	Count(session string) (expected, hearing int)
+}
+
+// Library opens the audio of a SourceFile.
+type Library interface {
+	Source(ctx context.Context, id string) (ingest.Source, error)
+}
+
+// Options are what a Manager needs; all are required.
+type Options struct {
+	Config   Config
+	Records  Records
+	Issuer   Issuer
+	Sink     Sink
+	Audience Audience
+	Library  Library
+	Now      func() mediaclock.Instant // network time
+	Log      *slog.Logger
+}
+
+// Manager owns the sessions of one streamer.
+type Manager struct {
+	Options
+
+	mu       sync.Mutex // guards what follows
+	live     map[string]*live
+	watchers map[chan store.Session]struct{}
+	closing  bool
+	closed   chan struct{} // closed with closing
+	running  sync.WaitGroup
+}
+
+// NewManager makes a manager and ends, on record, what a crash left on air.
+func NewManager(ctx context.Context, o Options) (*Manager, error) {
+	ended, err := o.Records.EndInterrupted(ctx, time.Now(), "interrupted")
+	if err != nil {
+		return nil, err
+	}
+	if len(ended) > 0 {
+		o.Log.Warn("sessions were interrupted by a restart", "sessions", ended)
+	}
+	return &Manager{Options: o, live: map[string]*live{}, watchers: map[chan store.Session]struct{}{}, closed: make(chan struct{})}, nil
+}
+
+// Close stops every session, with a signed stop, and returns when all have ended. Call it once.
+func (m *Manager) Close() {
+	m.mu.Lock()
+	m.closing = true
+	close(m.closed)
+	for _, l := range m.live {
+		l.end(ending{reason: "shutdown"})
+	}
+	m.mu.Unlock()
+	m.running.Wait()
+}
+
+// Start begins a session and returns its record at once; the sound follows. A repeated Replay returns the first
+// session and true. Errors: BusyError, ErrZones, ErrSource, ErrAudio, ErrDelay, ErrClosing and the store's.
+func (m *Manager) Start(ctx context.Context, r Request) (store.Session, bool, error) {
+	x, profile, err := draft(r, time.Now())
+	if err != nil {
+		return store.Session{}, false, err
+	}
+	var src ingest.Source
+	if r.Source == SourceFile {
+		if src, err = m.Library.Source(ctx, r.Audio); err != nil {
+			return store.Session{}, false, fmt.Errorf("%w: %w", ErrAudio, err)
+		}
+	}
+	x, again, err := m.admit(ctx, x, r, profile, src)
+	if (err != nil || again) && src != nil {
+		_ = src.Close()
+	}
+	return x, again, err
+}
+
+// admit checks for a conflict and creates the record as one step, so that of two requests at once one is refused.
+func (m *Manager) admit(ctx context.Context, x store.Session, r Request, p profile, src ingest.Source) (store.Session, bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closing {
+		return store.Session{}, false, ErrClosing
+	}
+	if busy := conflict(m.onAir(), x); busy != nil && r.Replay == nil {
+		return store.Session{}, false, &BusyError{Session: *busy}
+	}
+	x, again, err := m.Records.CreateSession(ctx, x, r.Replay)
+	if err != nil || again {
+		return x, again, err
+	}
+	if busy := conflict(m.onAir(), x); busy != nil {
+		err := &BusyError{Session: *busy}
+		return store.Session{}, false, errors.Join(err, m.Records.EndSession(ctx, x.ID, store.SessionFailed, time.Now(), "", "busy"))
+	}
+	l := newLive(m, x, r, p)
+	if src != nil {
+		l.source <- src
+		l.attached = true
+	}
+	m.live[x.ID] = l
+	m.running.Go(l.run)
+	m.tell(x)
+	return x, false, nil
+}
+
+// onAir lists the sessions that have not ended. m.mu is held.
+func (m *Manager) onAir() []store.Session {
+	list := make([]store.Session, 0, len(m.live))
+	for _, l := range m.live {
+		list = append(list, l.record())
+	}
+	return list
+}
+
+// Attach gives a browser session its microphone; the session owns src from here on, also if Attach fails.
+func (m *Manager) Attach(id string, src ingest.Source) error {
+	l, err := m.find(id)
+	if err == nil {
+		if err = l.attach(src); err == nil {
+			return nil
+		}
+	}
+	return errors.Join(fmt.Errorf("attach microphone to session %s: %w", id, err), src.Close())
+}
+
+// Stop silences a session everywhere and returns once the signed stop is on its way. Stopping an ended session
+// changes nothing and is no error.
+func (m *Manager) Stop(ctx context.Context, id, by string) error {
+	l, err := m.find(id)
+	if errors.Is(err, ErrOver) {
+		_, err = m.Records.Session(ctx, id) // ErrNotFound where there never was one
+		return err
+	}
+	l.end(ending{by: by, reason: "stop"})
+	select {
+	case <-l.silenced:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Get returns a session, on air or not; store.ErrNotFound.
+func (m *Manager) Get(ctx context.Context, id string) (Session, error) {
+	if l, err := m.find(id); err == nil {
+		return Session{Session: l.record(), Level: l.level()}, nil
+	}
+	x, err := m.Records.Session(ctx, id)
+	return Session{Session: x}, err
+}
+
+// List returns at most limit sessions, newest first, from before the session with id before (empty: the newest).
+func (m *Manager) List(ctx context.Context, before string, limit int) ([]Session, error) {
+	list, err := m.Records.Sessions(ctx, before, limit)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Session, len(list))
+	for i, x := range list {
+		out[i].Session = x
+		if l, err := m.find(x.ID); err == nil {
+			out[i] = Session{Session: l.record(), Level: l.level()}
+		}
+	}
+	return out, nil
+}
+
+// OnAir returns the sessions that are starting or live, the oldest first.
+func (m *Manager) OnAir() []Session {
+	m.mu.Lock()
+	ids := slices.Sorted(maps.Keys(m.live))
+	m.mu.Unlock()
+	var out []Session
+	for _, id := range ids {
+		if l, err := m.find(id); err == nil {
+			out = append(out, Session{Session: l.record(), Level: l.level()})
+		}
+	}
+	return out
+}
+
+// find returns a session that has not ended, else ErrOver.
+func (m *Manager) find(id string) (*live, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if l := m.live[id]; l != nil {
+		return l, nil
+	}
+	return nil, ErrOver
+}
+
+// Watch returns a channel of changed records and a function that ends it. A watcher that is 64 changes behind loses
+// the oldest: each record is whole, so the newest is what counts.
+func (m *Manager) Watch() (<-chan store.Session, func()) {
+	c := make(chan store.Session, 64)
+	m.mu.Lock()
+	m.watchers[c] = struct{}{}
+	m.mu.Unlock()
+	return c, func() {
+		m.mu.Lock()
+		delete(m.watchers, c)
+		m.mu.Unlock()
+	}
+}
+
+// tell passes a changed record to the watchers. m.mu is held.
+func (m *Manager) tell(x store.Session) {
+	for c := range m.watchers {
+		for sent := false; !sent; {
+			select {
+			case c <- x:
+				sent = true
+			default:
+				select {
+				case <-c:
+				default:
+				}
+			}
+		}
+	}
+}
+
+// newID is a UUID of version 7, which lists order by.
+func newID() string { return uuid.Must(uuid.NewV7()).String() }
