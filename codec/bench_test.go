@@ -1,6 +1,7 @@
 package codec
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"testing"
@@ -49,4 +50,39 @@ func BenchmarkConceal(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+func BenchmarkPacketSamples(b *testing.B) {
+	p := packet(31<<3|3, 0xc6, 7, 1, 2, 3, 4, 5, 40)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := PacketSamples(p); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkResample(b *testing.B) {
+	for _, in := range []float64{44100, 48000, 192000} {
+		b.Run(fmt.Sprintf("rate=%g/frame=20ms", in), func(b *testing.B) {
+			r := newResampler(b, in, SampleRate)
+			pcm, out := voice(int(in)/50), make([]float32, FrameSamples+2)
+			b.ReportAllocs()
+			for b.Loop() {
+				r.Process(pcm, out)
+			}
+		})
+	}
+}
+
+func BenchmarkReadWAV(b *testing.B) {
+	spec := wavSpec{rate: 44100, channels: 2}.complete()
+	file := riff(spec.fmtChunk(), chunk("data", spec.sound(voice(10*44100))))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := ReadWAV(bytes.NewReader(file)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(10*float64(b.N)/b.Elapsed().Seconds(), "x-realtime")
 }
