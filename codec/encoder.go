@@ -18,11 +18,13 @@ const (
 	defaultFrames = 2 // 40 ms: halves the cost of headers and signatures
 	maxFrames     = 3
 
-	// defaultPacketBytes keeps the UDP payload of a media packet within 548 bytes,
-	// which passes everywhere: 88 of header, 20 of tag and MKI.
-	defaultPacketBytes = 440
-	minFrameBytes      = 40 // less a frame, and libopus sends frames without sound
+	minFrameBytes = 40 // less a frame, and libopus sends frames without sound
 )
+
+// MaxPacketBytes is the bound on an Opus packet unless the configuration sets
+// another: with 88 bytes of header and 20 of tag and MKI the UDP payload of a media
+// packet stays within 548 bytes, which pass everywhere.
+const MaxPacketBytes = 440
 
 // EncoderConfig says how to encode. The zero value of each field means its default.
 type EncoderConfig struct {
@@ -50,7 +52,7 @@ func (c EncoderConfig) withDefaults() EncoderConfig {
 		{&c.Bitrate, defaultBitrate},
 		{&c.Complexity, defaultComplexity},
 		{&c.FramesPerPacket, defaultFrames},
-		{&c.MaxPacketBytes, defaultPacketBytes},
+		{&c.MaxPacketBytes, MaxPacketBytes},
 	} {
 		if *d.field == 0 {
 			*d.field = d.value

@@ -138,7 +138,7 @@ func TestToneSurvives(t *testing.T) {
 func TestPacketBound(t *testing.T) {
 	for _, frames := range []int{1, 2, 3} {
 		for _, bitrate := range []int{32000, 128000, 510000} {
-			for _, limit := range []int{minFrameBytes * frames, 200, defaultPacketBytes, maxFrameBytes} {
+			for _, limit := range []int{minFrameBytes * frames, 200, MaxPacketBytes, maxFrameBytes} {
 				for _, music := range []bool{false, true} {
 					cfg := EncoderConfig{Bitrate: bitrate, FramesPerPacket: frames, MaxPacketBytes: limit, Music: music}
 					pcm := noise(24*FrameSamples, 1)
