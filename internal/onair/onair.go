@@ -1,0 +1,287 @@
+// Package onair knows what is on air at a node: the transmissions whose certificates it verified, whether they came by
+// control or in beacons, which media packets belong to them, and which were stopped. Relays, loudspeakers and the
+// swarm share it; what a loudspeaker does with several transmissions at once is its own affair.
+//
+// It is pure: the time is an argument, nothing runs by itself, and what the owner must do comes back as Events. Control
+// code and media code may call it from different goroutines: a media packet meets no lock that control code holds.
+package onair
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"dongthanh/internal/identity"
+	"dongthanh/internal/mediaclock"
+	"dongthanh/internal/packet"
+	"dongthanh/internal/seq"
+	"dongthanh/internal/signed"
+)
+
+// Bounds and times.
+const (
+	// BeaconAge is the age of the newest beacon beyond which a transmission is silent: five were lost in a row, or
+	// somebody holds them back (DESIGN §4).
+	BeaconAge = 5 * time.Second
+	// DormantAge is the silence after which a node no longer counts a transmission as on air; a beacon revives it.
+	DormantAge = 30 * time.Second
+	// MaxSkew is how far a packet's media time may lie from network time (DESIGN §8), on nodes that have it.
+	MaxSkew = 15 * time.Second
+	// MaxTransmissions bounds the table; certificates beyond are refused.
+	MaxTransmissions = 256
+	// tail is what a transmission stays open for after its last sample is due, for repairs still under way.
+	tail = 500 * time.Millisecond
+)
+
+// Now is a moment as the node knows it.
+type Now struct {
+	Local   mediaclock.Local
+	Network mediaclock.Instant // meaningless unless Synced
+	Synced  bool
+}
+
+// Kind tells what happened.
+type Kind uint8
+
+// The events.
+const (
+	Opened  Kind = iota // a transmission's certificate was verified
+	Ended               // its last sample is over
+	Stopped             // an order ended it; for good
+	Silent              // its newest beacon is older than BeaconAge: mute it
+	Revived             // a beacon came after Silent or Dormant
+	Dormant             // silent for DormantAge: it no longer counts as on air
+	Expired             // its certificate is over; the table forgets it
+)
+
+// Event is what changed; the owner acts on it.
+type Event struct {
+	Kind Kind
+	On   *Transmission
+	Held []Datagram // Opened: media that came before the certificate, to be handed to Media now
+	Stop []byte     // Stopped: the order as received, to be passed on
+	By   []byte     // Stopped: DER of the issuer who signed it
+}
+
+// Datagram is a media packet that waited for its certificate.
+type Datagram struct {
+	Raw  []byte
+	From int
+}
+
+// ErrRefused is wrapped by the errors of objects that are authentic but not accepted.
+var ErrRefused = errors.New("refused")
+
+// Transmission is one streamer's incarnation of a session, verified. Exported fields never change.
+type Transmission struct {
+	Cert   signed.SessionCert
+	Raw    []byte           // the certificate as received
+	Issuer *identity.Issuer // who signed it
+
+	opened mediaclock.Local
+
+	mu       sync.Mutex // guards all below; held for instructions, never while a signature is checked
+	window   seq.Window
+	sums     []uint64 // hash of the packet accepted at index modulo WindowSize; nil once closed
+	last     seq.Index
+	hasLast  bool
+	closed   bool // ended, stopped or expired: media is refused
+	lastAt   mediaclock.Local
+	heard    mediaclock.Local // when the newest fresh packet came
+	beaconAt mediaclock.Instant
+	beaconed mediaclock.Local
+	sent     seq.Index // Highest of the newest beacon
+	hasSent  bool
+
+	state   Kind             // Opened, Silent, Dormant, Ended or Stopped; guarded by table.mu
+	endAt   mediaclock.Local // guarded by table.mu; 0: the last packet has not come
+	stopped stopOrder        // guarded by table.mu
+}
+
+// ID returns the transmission's id.
+func (t *Transmission) ID() packet.TransmissionID { return t.Cert.Transmission }
+
+// Highest returns the highest index accepted; ok is false while nothing was.
+func (t *Transmission) Highest() (i seq.Index, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.window.Highest()
+}
+
+// Sent returns the highest index that the streamer says it has sent, from the newest beacon.
+func (t *Transmission) Sent() (i seq.Index, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.sent, t.hasSent
+}
+
+// Last returns the index of the last packet; ok is false before it came.
+func (t *Transmission) Last() (i seq.Index, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.last, t.hasLast
+}
+
+// Table is what is on air at a node. Safe for concurrent use.
+type Table struct {
+	trust *identity.Trust
+	clear bool
+	seed  maphash.Seed
+
+	bySSRC     atomic.Pointer[map[uint32]*Transmission] // published whole; a published map never changes
+	rate       atomic.Int64                             // packets a second of all on air
+	counts     [verdicts]atomic.Uint64
+	hold       hold
+	budgets    []budget // one an upstream
+	badBeacons atomic.Uint64
+
+	mu      sync.Mutex // guards all below and the fields of Transmission that say so
+	byID    map[packet.TransmissionID]*Transmission
+	objects []objects                     // one an upstream, so that none can push out another's
+	done    map[[16]byte]mediaclock.Local // objects dealt with, by the hash in beacons
+	orders  []stopOrder                   // stops of transmissions not known yet, oldest first
+	waiting map[[32]byte]waitingObject    // by SHA-256: objects whose issuer is not known yet
+}
+
+// Options are what a Table needs.
+type Options struct {
+	Trust     *identity.Trust
+	Upstreams int  // how many there are: `from` arguments lie below it
+	Clear     bool // accept the clear profile (packets signed but not encrypted)
+}
+
+// New returns an empty table.
+func New(o Options) *Table {
+	n := max(1, o.Upstreams)
+	t := &Table{
+		trust: o.Trust, clear: o.Clear, seed: maphash.MakeSeed(),
+		budgets: make([]budget, n),
+		objects: make([]objects, n), done: map[[16]byte]mediaclock.Local{},
+		byID:    map[packet.TransmissionID]*Transmission{},
+		waiting: map[[32]byte]waitingObject{},
+	}
+	t.bySSRC.Store(&map[uint32]*Transmission{})
+	return t
+}
+
+// OnAir returns the transmissions that are on air: open, and not silent for long.
+func (t *Table) OnAir() []*Transmission {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var on []*Transmission
+	for _, x := range t.byID {
+		if x.state == Opened || x.state == Silent {
+			on = append(on, x)
+		}
+	}
+	return on
+}
+
+// Get returns a transmission that the table knows, whatever its state; nil if there is none.
+func (t *Table) Get(id packet.TransmissionID) *Transmission {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.byID[id]
+}
+
+// BySSRC returns the open transmission that carries ssrc, nil if there is none. It takes no lock.
+func (t *Table) BySSRC(ssrc uint32) *Transmission { return (*t.bySSRC.Load())[ssrc] }
+
+// Session takes a certificate and its issuer's, as a control message carries them (issuer may be empty). One that is
+// known already changes nothing. Errors wrap identity's, or ErrRefused.
+func (t *Table) Session(now Now, cert, issuer []byte) ([]Event, error) {
+	t.mu.Lock()
+	known := t.holds(cert)
+	t.mu.Unlock()
+	if known {
+		return nil, nil
+	}
+	if len(issuer) > 0 {
+		if err := t.trust.AddIssuer(issuer); err != nil {
+			return nil, fmt.Errorf("verify issuer of session: %w", err)
+		}
+	}
+	return t.session(now, cert)
+}
+
+// session verifies a certificate outside the lock and opens its transmission.
+func (t *Table) session(now Now, cert []byte) ([]Event, error) {
+	c, by, err := t.trust.Session(cert)
+	if err != nil {
+		if errors.Is(err, identity.ErrUnknownIssuer) {
+			t.wait(now, waitingSession, cert)
+		}
+		return nil, fmt.Errorf("verify session certificate: %w", err)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.open(now, c, by, cert)
+}
+
+// holds reports whether cert is that of a transmission in the table. The caller holds mu.
+func (t *Table) holds(cert []byte) bool {
+	o, err := signed.Parse[signed.SessionCert](cert)
+	if err != nil {
+		return false
+	}
+	x := t.byID[o.Unverified().Transmission]
+	return x != nil && string(x.Raw) == string(cert)
+}
+
+// open enters a verified certificate. The caller holds mu.
+func (t *Table) open(now Now, c signed.SessionCert, by *identity.Issuer, raw []byte) ([]Event, error) {
+	if x := t.byID[c.Transmission]; x != nil {
+		if string(x.Raw) == string(raw) {
+			return nil, nil
+		}
+		return nil, fmt.Errorf("%w: another certificate of transmission %x", ErrRefused, c.Transmission)
+	}
+	if x := t.BySSRC(c.SSRC); x != nil {
+		return nil, fmt.Errorf("%w: transmission %x has the SSRC of %x", ErrRefused, c.Transmission, x.Cert.Transmission)
+	}
+	if len(t.byID) >= MaxTransmissions {
+		return nil, fmt.Errorf("%w: %d transmissions already", ErrRefused, len(t.byID))
+	}
+	if now.Synced && now.Network.Time().Unix() > c.NotAfter {
+		return nil, fmt.Errorf("%w: certificate of transmission %x is over", ErrRefused, c.Transmission)
+	}
+	x := &Transmission{
+		Cert: c, Raw: append([]byte(nil), raw...), Issuer: by, opened: now.Local,
+		sums: make([]uint64, seq.WindowSize), beaconed: now.Local, heard: now.Local, state: Opened,
+	}
+	t.byID[c.Transmission] = x
+	if s, ok := t.ordered(x); ok {
+		return t.stop(x, s), nil
+	}
+	t.publish()
+	return []Event{{Kind: Opened, On: x, Held: t.hold.take(c.SSRC)}}, nil
+}
+
+// publish builds the map that media packets are looked up in, and the rate that budgets go by. The caller holds mu.
+func (t *Table) publish() {
+	m := make(map[uint32]*Transmission, len(t.byID))
+	var rate int64
+	for _, x := range t.byID {
+		if x.state == Opened || x.state == Silent || x.state == Dormant {
+			m[x.Cert.SSRC] = x
+			rate += mediaclock.Rate / int64(x.Cert.Packet)
+		}
+	}
+	t.bySSRC.Store(&m)
+	t.rate.Store(rate)
+}
+
+// shut makes x refuse media. The caller holds mu.
+func (t *Table) shut(x *Transmission, state Kind) {
+	x.state = state
+	x.mu.Lock()
+	x.closed, x.sums = true, nil
+	x.mu.Unlock()
+	t.publish()
+}
+
+func hashOf(b []byte) [32]byte { return sha256.Sum256(b) }
