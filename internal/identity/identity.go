@@ -1,6 +1,6 @@
 // Package identity knows who is who: nodes, their keys and certificates, the pinned roots, and whose signature gives
 // the right to speak. It makes node keys, keeps credentials on disk, builds TLS configurations that trust the pinned
-// roots and nothing else, and verifies signed objects. It opens no connection and issues no certificate (that is the
+// roots and nothing else, and verifies signed objects. It opens no connection and decides nobody's rights (that is the
 // streamer's room issuer); packages control, link, cluster and the programs call it (docs/protocol.md §3).
 package identity
 
