@@ -1,0 +1,188 @@
+package voice
+
+import (
+	"encoding/binary"
+	"math"
+	"slices"
+	"testing"
+)
+
+// Below the ceiling, and with nothing switched on, not one bit changes; also again
+// after the limiter has worked.
+func TestNothingOnChangesNothing(t *testing.T) {
+	loud := tone(second, 200, 2, 0)
+	quiet := speech(2 * second)
+	pause := make([]float32, 4*second)
+	pcm := slices.Concat(quiet, pause, loud, pause, quiet)
+	got := process(New(Options{}), pcm)
+	if !slices.Equal(got[:len(quiet)], quiet) {
+		t.Error("quiet sound was changed")
+	}
+	if last := got[len(got)-len(quiet):]; !slices.Equal(last, quiet) {
+		t.Error("quiet sound after loud sound was changed")
+	}
+}
+
+func TestHighPass(t *testing.T) {
+	for _, tt := range []struct {
+		hz, min, max float64
+	}{
+		{12.5, -37, -35.5}, {25, -24.6, -23.6}, {50, -12.5, -12}, {100, -3.1, -2.9}, {200, -0.3, -0.2}, {1000, -0.01, 0.01}, {15000, -0.01, 0.01},
+	} {
+		in := tone(2*second, tt.hz, 0.3, 0)
+		out := process(New(Options{HighPass: true}), in)
+		if got := decibels(rms(out[second:]) / rms(in[second:])); got < tt.min || got > tt.max {
+			t.Errorf("%g Hz: %.2f dB, want %g to %g", tt.hz, got, tt.min, tt.max)
+		}
+	}
+	out := process(New(Options{HighPass: true}), slices.Repeat([]float32{0.5}, second))
+	if got := rms(out[second/2:]); got > 1e-6 {
+		t.Errorf("of a constant %.2g is left", got)
+	}
+}
+
+func TestGainStart(t *testing.T) {
+	for _, tt := range []struct{ set, want float64 }{
+		{0, 0}, {6, 6}, {-12, -12}, {100, 20}, {math.Inf(-1), -20}, {math.NaN(), 0},
+	} {
+		in := tone(second/2, 1000, 0.05, 0)
+		out := process(New(Options{GainDB: tt.set}), in)
+		if got := decibels(rms(out) / rms(in)); math.Abs(got-tt.want) > 0.01 {
+			t.Errorf("GainDB %g: %.2f dB, want %g", tt.set, got, tt.want)
+		}
+	}
+}
+
+// A change of gain is a slope: never a step, never through silence, and it arrives.
+func TestGainMovesSlowly(t *testing.T) {
+	for _, to := range []float64{20, -20, math.Inf(-1)} {
+		p := New(Options{})
+		in := slices.Repeat([]float32{0.01}, 4*second) // a constant shows the gain itself
+		p.SetGain(to)
+		p.SetGain(math.NaN())
+		out := process(p, in)
+		last := 0.0
+		for i, x := range out[:len(in)] {
+			db := decibels(float64(x) / 0.01)
+			if step := math.Abs(db - last); step > 1.3*gainDBPerS/sampleRate+1e-5 {
+				t.Fatalf("to %g dB: step of %.5f dB at sample %d", to, step, i)
+			}
+			if db < -maxGainDB-0.01 {
+				t.Fatalf("to %g dB: %.2f dB at sample %d", to, db, i)
+			}
+			last = db
+		}
+		if want := min(max(to, -20), 20); math.Abs(last-want) > 0.01 {
+			t.Errorf("to %g dB: ended at %.2f dB, want %g", to, last, want)
+		}
+	}
+}
+
+func TestLevel(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		pcm  []float32
+		want Level
+	}{
+		{"silence", make([]float32, second), Silence()},
+		{"tone of -20 dB", tone(second, 997, 0.1, 0), Level{RMS: -23.01, Peak: -20, Momentary: -23.01}},
+		{"limited", tone(second, 997, 4, 0), Level{RMS: -4.51, Peak: -1.5, Momentary: -4.51}},
+		{"200 ms after silence", slices.Concat(make([]float32, second), tone(second/5, 997, 0.1, 0), make([]float32, frameSamples)), Level{RMS: -26.02, Peak: -20, Momentary: -26.02}},
+	} {
+		p := New(Options{})
+		level := Level{}
+		for frame := range slices.Chunk(slices.Clone(tt.pcm), frameSamples) {
+			level = p.Process(frame)
+		}
+		if math.Abs(level.RMS-tt.want.RMS) > 0.1 || math.Abs(level.Peak-tt.want.Peak) > 0.05 || math.Abs(level.Momentary-tt.want.Momentary) > 0.1 {
+			t.Errorf("%s: %+.2f, want %+.2f", tt.name, level, tt.want)
+		}
+	}
+}
+
+// The level counts samples, however they are cut into frames.
+func TestFramesOfAnyLength(t *testing.T) {
+	whole, parts := New(Options{HighPass: true, GainDB: 6}), New(Options{HighPass: true, GainDB: 6})
+	a, b := speech(second), speech(second)
+	level := whole.Process(a)
+	var last Level
+	for i, n := 0, 1; i < len(b); n = n*5%1931 + 1 {
+		end := min(len(b), i+n)
+		last = parts.Process(b[i:end])
+		i = end
+	}
+	parts.Process(nil)
+	if !slices.Equal(a, b) || level != last {
+		t.Errorf("in parts the sound or the level differs: %+v, %+v", level, last)
+	}
+}
+
+func TestProcessAllocations(t *testing.T) {
+	p := New(Options{HighPass: true, GainDB: 6})
+	frame := speech(frameSamples)
+	if allocs := testing.AllocsPerRun(100, func() { p.Process(frame) }); allocs != 0 {
+		t.Errorf("Process allocates %.1f times, want 0", allocs)
+	}
+}
+
+// Whatever comes in, what goes out is finite, within the ceiling, and heals.
+func FuzzProcess(f *testing.F) {
+	f.Add([]byte{0, 0, 0xc0, 0x7f, 0, 0, 0x80, 0x7f, 0, 0, 0x80, 0xff, 0xff, 0xff, 0x7f, 0x7f}, 6.0, true) // NaN, ±Inf, the largest
+	f.Add([]byte{1, 0, 0, 0, 0, 0, 0x80, 0x3f}, -50.0, false)
+	f.Add(make([]byte, 4000), math.NaN(), true)
+	f.Fuzz(func(t *testing.T, raw []byte, gain float64, highPass bool) {
+		p := New(Options{HighPass: highPass, GainDB: gain})
+		frame := make([]float32, frameSamples)
+		check := func() Level {
+			level := p.Process(frame)
+			for i, x := range frame {
+				if !(abs(x) <= p.limiter.ceiling*1.0001) {
+					t.Fatalf("sample %d is %v", i, x)
+				}
+			}
+			for _, v := range []float64{level.RMS, level.Peak, level.Momentary} {
+				if !(v >= minDB && v < 20) {
+					t.Fatalf("level is %+v", level)
+				}
+			}
+			return level
+		}
+		for rest := raw; len(rest) >= 4; {
+			clear(frame)
+			for i := 0; i < frameSamples && len(rest) >= 4; i++ {
+				frame[i] = math.Float32frombits(binary.LittleEndian.Uint32(rest))
+				rest = rest[4:]
+			}
+			check()
+		}
+		for range 100 {
+			clear(frame)
+			check()
+		}
+		p.SetGain(0)
+		for i := range 150 {
+			copy(frame, tone(frameSamples, 1000, 0.1, 0)) // 20 periods: the frames join
+			if level := check(); i == 149 && math.Abs(level.RMS+23.01) > 0.1 {
+				t.Fatalf("a tone of -23 dB has the level %+v two seconds later", level)
+			}
+		}
+	})
+}
+
+func BenchmarkProcess(b *testing.B) {
+	for _, bm := range []struct {
+		name string
+		opts Options
+	}{{"microphone", Options{HighPass: true, GainDB: 6}}, {"file", Options{}}} {
+		b.Run(bm.name, func(b *testing.B) {
+			p := New(bm.opts)
+			sound := slices.Collect(slices.Chunk(speech(2*second), frameSamples))
+			frame := make([]float32, frameSamples)
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				copy(frame, sound[i%len(sound)])
+				p.Process(frame)
+			}
+		})
+	}
+}
