@@ -68,8 +68,12 @@ func (n Line) At(l mediaclock.Local) mediaclock.Instant {
 // Of returns the moment of the own clock at which network time is i, within a few nanoseconds.
 func (n Line) Of(i mediaclock.Instant) mediaclock.Local {
 	l := n.Local + mediaclock.Local(i-n.Instant)
-	for range 3 { // each round leaves at most MaxSlope of the fault before it
-		l += mediaclock.Local(i - n.At(l))
+	for range 6 { // each round leaves at most MaxSlope of the fault before it
+		fault := mediaclock.Local(i - n.At(l))
+		if fault == 0 {
+			break
+		}
+		l += fault
 	}
 	return l
 }
