@@ -122,7 +122,7 @@ func nodeOf(c *x509.Certificate) (n Node, err error) {
 // Validate returns the first fault of a node's names (ErrNames), nil if there is none.
 func (n Node) Validate() error {
 	switch {
-	case !validID(n.ID):
+	case !ValidID(n.ID):
 		return fmt.Errorf("%w: id %q is not 1 to %d letters, digits, - or _", ErrNames, n.ID, signed.MaxNodeID)
 	case !n.Kind.valid():
 		return fmt.Errorf("%w: unknown kind %q", ErrNames, n.Kind)
@@ -135,7 +135,8 @@ func (n Node) Validate() error {
 	return nil
 }
 
-func validID(s string) bool {
+// ValidID reports whether s can be a node's id: 1 to signed.MaxNodeID letters, digits, - or _.
+func ValidID(s string) bool {
 	return s != "" && len(s) <= signed.MaxNodeID &&
 		strings.Trim(s, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-_") == ""
 }

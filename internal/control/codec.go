@@ -1,0 +1,252 @@
+package control
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"unicode"
+	"unicode/utf8"
+
+	"dongthanh/internal/identity"
+	"dongthanh/internal/signed"
+	"dongthanh/internal/wire"
+	"dongthanh/internal/zone"
+)
+
+// Bounds of what a message holds. What has no reason of its own is taste, well above what occurs.
+const (
+	maxDepth     = 32 // levels of JSON
+	maxPath      = 64 // nodes; the rule of 16 hops is the reader's to judge
+	maxText      = 512
+	maxWord      = 64
+	maxEnvelopes = 3 * (zone.MaxDepth + 1) // epochs × zones of a chain
+	maxChain     = 4
+	maxRoots     = 2
+)
+
+// Frame is an encoded message, for sending the same to many. It is read only.
+type Frame struct{ text []byte }
+
+// Encode encodes a message, which must have exactly one member. ErrMalformed, ErrTooLarge.
+func Encode(m Message) (Frame, error) {
+	if n := m.members(); n != 1 {
+		return Frame{}, fmt.Errorf("encode message: %w: %d members, want 1", ErrMalformed, n)
+	}
+	text, err := json.Marshal(m)
+	if err != nil {
+		return Frame{}, fmt.Errorf("encode message: %w", err)
+	}
+	if len(text) > MaxMessage {
+		return Frame{}, fmt.Errorf("encode message: %w: %d bytes, want at most %d", ErrTooLarge, len(text), MaxMessage)
+	}
+	return Frame{text: text}, nil
+}
+
+// decode reads a message from outside: valid UTF-8, one object of one member, no name twice in an object, bounded depth,
+// nothing behind it, values within bounds. A member that this version does not know gives the empty message. Errors wrap
+// ErrMalformed.
+func decode(text []byte) (Message, error) {
+	var m Message
+	n, err := strict(text)
+	if err != nil {
+		return Message{}, err
+	}
+	if n != 1 {
+		return Message{}, fmt.Errorf("%w: %d members, want 1", ErrMalformed, n)
+	}
+	if err := json.Unmarshal(text, &m); err != nil {
+		return Message{}, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	if err := m.check(); err != nil {
+		return Message{}, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	return m, nil
+}
+
+// strict refuses what encoding/json would let pass and two readers might understand differently: names that come twice
+// (also in other letter case, which it takes for the same), bytes that are no UTF-8, great depth, trailing data, and a
+// top level that is no object. It returns how many members that object has.
+func strict(text []byte) (members int, err error) {
+	if !utf8.Valid(text) {
+		return 0, fmt.Errorf("%w: not UTF-8", ErrMalformed)
+	}
+	type level struct {
+		names map[string]bool // nil in an array
+		name  bool            // a name comes next, or the end
+	}
+	var open []level
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.UseNumber() // a number out of range in an unknown member is nobody's business
+	for {
+		t, err := d.Token()
+		if err != nil {
+			return 0, fmt.Errorf("%w: %w", ErrMalformed, err)
+		}
+		if len(open) == 0 && t != json.Delim('{') {
+			return 0, fmt.Errorf("%w: not an object", ErrMalformed)
+		}
+		if n := len(open) - 1; n >= 0 && open[n].names != nil {
+			if s, ok := t.(string); ok && open[n].name {
+				if s = fold(s); open[n].names[s] {
+					return 0, fmt.Errorf("%w: name %q comes twice", ErrMalformed, s)
+				}
+				open[n].names[s], open[n].name = true, false
+				continue
+			}
+			open[n].name = true // behind this value
+		}
+		switch t {
+		case json.Delim('{'):
+			open = append(open, level{names: make(map[string]bool), name: true})
+		case json.Delim('['):
+			open = append(open, level{})
+		case json.Delim('}'), json.Delim(']'):
+			members = len(open[len(open)-1].names)
+			open = open[:len(open)-1]
+		}
+		if len(open) > maxDepth {
+			return 0, fmt.Errorf("%w: deeper than %d levels", ErrMalformed, maxDepth)
+		}
+		if len(open) == 0 {
+			break
+		}
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return 0, fmt.Errorf("%w: data behind the object", ErrMalformed)
+	}
+	return members, nil
+}
+
+// fold maps names to one where encoding/json takes them for the same: each letter becomes the least of those that
+// differ from it in case only.
+func fold(s string) string {
+	r := []rune(s)
+	for i := range r {
+		for next := unicode.SimpleFold(r[i]); next < r[i]; next = unicode.SimpleFold(next) {
+			r[i] = next
+		}
+	}
+	return string(r)
+}
+
+// members counts what is set.
+func (m Message) members() int {
+	n := 0
+	for _, set := range []bool{
+		m.Join != nil, m.Welcome != nil, m.Refuse != nil, m.Path != nil, m.Session != nil, m.Stop != nil, m.Keys != nil,
+		m.Changes != nil, m.Digest != nil, m.Resync != nil, m.Reports != nil, m.Enrol != nil, m.EnrolReply != nil,
+	} {
+		if set {
+			n++
+		}
+	}
+	return n
+}
+
+// check returns the first value out of bounds.
+func (m Message) check() error {
+	switch {
+	case m.Join != nil:
+		return text("version", m.Join.Version, maxWord)
+	case m.Welcome != nil:
+		if len(m.Welcome.Flow) != len(wire.FlowID{}) {
+			return fmt.Errorf("flow id of %d bytes", len(m.Welcome.Flow))
+		}
+		return errors.Join(text("media address", m.Welcome.Media, maxText), path(m.Welcome.Path))
+	case m.Refuse != nil:
+		return errors.Join(text("code", m.Refuse.Code, maxWord), text("reason", m.Refuse.Reason, maxText))
+	case m.Path != nil:
+		return path(m.Path.Nodes)
+	case m.Session != nil:
+		return errors.Join(object(m.Session.Cert), object(m.Session.Issuer))
+	case m.Stop != nil:
+		return errors.Join(object(m.Stop.Order), object(m.Stop.Issuer))
+	case m.Keys != nil:
+		return m.Keys.check()
+	case m.Changes != nil:
+		for _, x := range m.Changes.Members {
+			if err := x.check(); err != nil {
+				return err
+			}
+		}
+	case m.Reports != nil:
+		return objects(m.Reports.Reports, MaxMessage)
+	case m.Enrol != nil:
+		return m.Enrol.Request.check()
+	case m.EnrolReply != nil:
+		return m.EnrolReply.check()
+	}
+	return nil
+}
+
+func (k *Keys) check() error {
+	if !identity.ValidID(k.Node) {
+		return fmt.Errorf("node id %q", k.Node)
+	}
+	return errors.Join(objects(k.Envelopes, maxEnvelopes), object(k.Issuer))
+}
+
+func (x Member) check() error {
+	if !identity.ValidID(x.Node) || !identity.ValidID(x.Via) {
+		return fmt.Errorf("member %q via %q", x.Node, x.Via)
+	}
+	if _, err := zone.Parse(string(x.Zone)); err != nil {
+		return err
+	}
+	return errors.Join(text("kind", x.Kind, maxWord), text("version", x.Version, maxWord), text("address", x.Address, maxWord))
+}
+
+func (r EnrolRequest) check() error {
+	return errors.Join(text("token", r.Token, 2*maxWord), text("kind", r.Kind, maxWord), object(r.CSR))
+}
+
+func (r *EnrolReply) check() error {
+	if err := errors.Join(text("code", r.Code, maxWord), text("error", r.Error, maxText)); err != nil || r.Reply == nil {
+		return err
+	}
+	return r.Reply.check()
+}
+
+func (r *EnrolResponse) check() error {
+	return errors.Join(objects(r.Chain, maxChain), objects(r.Roots, maxRoots))
+}
+
+func text(what, s string, most int) error {
+	if len(s) > most {
+		return fmt.Errorf("%s of %d bytes, want at most %d", what, len(s), most)
+	}
+	return nil
+}
+
+func object(b []byte) error {
+	if len(b) == 0 || len(b) > signed.MaxLen {
+		return fmt.Errorf("object of %d bytes, want 1 to %d", len(b), signed.MaxLen)
+	}
+	return nil
+}
+
+func objects(list [][]byte, most int) error {
+	if len(list) > most {
+		return fmt.Errorf("%d objects, want at most %d", len(list), most)
+	}
+	for _, b := range list {
+		if err := object(b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func path(nodes []string) error {
+	if len(nodes) > maxPath {
+		return fmt.Errorf("path of %d nodes, want at most %d", len(nodes), maxPath)
+	}
+	for _, id := range nodes {
+		if !identity.ValidID(id) {
+			return fmt.Errorf("node id %q in a path", id)
+		}
+	}
+	return nil
+}
