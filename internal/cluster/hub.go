@@ -9,74 +9,181 @@ package cluster
 
 import (
 	"context"
-	"net"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"dongthanh/internal/control"
+	"dongthanh/internal/fanout"
+	"dongthanh/internal/identity"
+	"dongthanh/internal/logging"
+	"dongthanh/internal/mediaclock"
 	"dongthanh/internal/packet"
-	"dongthanh/internal/signed"
-	"dongthanh/internal/wire"
+	"dongthanh/internal/topology"
+	"dongthanh/internal/udp"
 )
-
-// Transmission is a transmission on air, verified by the owner.
-type Transmission struct {
-	Cert   signed.SessionCert
-	Raw    []byte // the certificate as it was signed
-	Issuer []byte // the issuer's certificate, DER
-}
 
 // Hub is the downstream side of one node. All methods may be called from any goroutine, before Run and after it too.
 type Hub struct {
-	options Options
+	o       Options
+	self    identity.Node
+	clock   mediaclock.Monotonic
+	m       *metrics
+	faults  *logging.Dumper // of the sockets
+	server  *control.Server
+	socket  atomic.Pointer[udp.Socket] // nil before Bind
+	engine  atomic.Pointer[fanout.Engine]
+	streams atomic.Pointer[map[uint32]*stream] // by SSRC; copied on write, for the media path
+
+	wake    chan struct{}   // holds one: the publisher has work
+	letters chan letter     // to the courier
+	tasks   sync.WaitGroup  // goroutines that answer one message
+	running context.Context // Run's; the accept goroutines live no longer
+
+	mu      sync.Mutex // guards all below; the media path never takes it
+	flows   *udp.Flows[*downstream]
+	live    map[string]*downstream   // with a control connection, by node id
+	orphans map[*downstream]struct{} // without one, but their datagrams still come
+	picture *topology.Picture
+	open    map[packet.TransmissionID]*stream
+	stops   []*order // oldest first
+	news    []errand // for the publisher
+	reports [][]byte // to go up
+	bound   int      // flows with a proved address
 }
 
-// New checks the options, binds the sockets and registers the metrics. Nothing is served before Run.
-func New(o Options) (*Hub, error) { return &Hub{options: o}, nil }
+// Bounds of queues and tables. What is lost when one is full stands where it is filled.
+const (
+	maxDownstreams = 20_000 // connected to one node; 2.5 MB of addresses
+	maxStreams     = 256    // open at once
+	maxErrands     = 8192
+	maxLetters     = 256
+	maxReports     = 4096
+	maxStops       = 256
+)
 
-// Run serves until ctx ends, then returns after the last goroutine has ended. The sockets are closed.
-func (h *Hub) Run(ctx context.Context) error { <-ctx.Done(); return context.Cause(ctx) }
+// New checks the options and registers the metrics: packets_received_total, packets_sent_total,
+// packets_dropped_total{reason}, subscribers and retransmissions_total, with the prefix.
+func New(o Options) (*Hub, error) {
+	if o.Prefix == "" {
+		o.Prefix = "dongthanh_relay_"
+	}
+	if o.lease == (udp.Lease{}) {
+		o.lease = udp.DefaultLease()
+	}
+	m, err := newMetrics(o.Prefix, o.Registerer)
+	if err != nil {
+		return nil, err
+	}
+	h := &Hub{
+		o: o, self: o.Credentials.Node, clock: mediaclock.NewMonotonic(), m: m,
+		faults: logging.NewDumper(o.Log, "datagrams not read or sent", time.Now),
+		wake:   make(chan struct{}, 1), letters: make(chan letter, maxLetters),
+		flows: udp.NewFlows[*downstream](newCookie),
+		live:  map[string]*downstream{}, orphans: map[*downstream]struct{}{},
+		picture: topology.NewPicture(), open: map[packet.TransmissionID]*stream{},
+	}
+	h.streams.Store(&map[uint32]*stream{})
+	h.server, err = control.NewServer(control.ServerOptions{
+		Listen: o.Config.Control, Key: "nodes.control", Credentials: o.Credentials,
+		Accept: h.accept, Enroller: o.Up, Revoked: o.Revoked,
+		Log: o.Log, Registerer: o.Registerer, Prefix: o.Prefix,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make control port: %w", err)
+	}
+	return h, nil
+}
 
-// ControlAddr is where the control port listens; MediaAddr where datagrams do (of the first family).
-func (h *Hub) ControlAddr() net.Addr { return nil }
+// Bind opens the two ports, so that their addresses are known before Run. Run binds if Bind was not called.
+func (h *Hub) Bind(ctx context.Context) error {
+	if h.socket.Load() != nil {
+		return nil
+	}
+	s, err := udp.Listen(ctx, h.o.Config.Media)
+	if err != nil {
+		return fmt.Errorf("nodes.media: %w", err)
+	}
+	if err := h.server.Bind(ctx); err != nil {
+		_ = s.Close()
+		return err
+	}
+	var e fanout.Engine = fanout.NewPortable(s)
+	h.engine.Store(&e)
+	h.socket.Store(s)
+	return nil
+}
 
-// MediaAddr is the local address of the datagram socket's first family.
-func (h *Hub) MediaAddr() net.Addr { return nil }
+// ControlAddr is where the control port listens; the zero value before Bind.
+func (h *Hub) ControlAddr() netip.AddrPort { return h.server.Addr() }
 
-// Open announces a transmission to the downstreams it is meant for and begins to feed them. Opening it again changes
-// nothing; one that was stopped stays closed.
-func (h *Hub) Open(t *Transmission) {}
+// MediaAddr is where datagrams are read, of the first family; the zero value before Bind.
+func (h *Hub) MediaAddr() netip.AddrPort {
+	if s := h.socket.Load(); s != nil {
+		return s.Addr()
+	}
+	return netip.AddrPort{}
+}
 
-// Media copies a verified packet into the ring and sends it to every active subscriber of its transmission. It
-// allocates nothing, takes no lock that control code holds, and keeps nothing of p.
-func (h *Hub) Media(p packet.Packet) {}
+// Run serves until ctx ends or a part fails, and returns after the last goroutine has ended, the ports closed. The
+// error is why it ended: context.Cause of ctx, or the part's. It can be called once.
+func (h *Hub) Run(ctx context.Context) error {
+	if err := h.Bind(ctx); err != nil {
+		return err
+	}
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	h.running = ctx
+	socket := h.socket.Load()
+	h.o.Log.Info("feeding downstreams", slog.String("control", h.ControlAddr().String()),
+		slog.String("media", h.MediaAddr().String()), slog.String("engine", (*h.engine.Load()).Name()))
 
-// Beacon keeps a verified beacon for newcomers and passes its body on, under each flow's own tag, to active and
-// standby subscribers. It keeps nothing of b or body and never waits.
-func (h *Hub) Beacon(b wire.BeaconBody, body []byte) {}
-
-// Stop passes a verified stop on: by control to all, and ten times in a second as a datagram to the subscribers of
-// its transmissions, whose media ends at once.
-func (h *Hub) Stop(raw []byte, s signed.Stop, issuer []byte) {}
-
-// Close ends a transmission: nothing of it is kept but the memory of a stop.
-func (h *Hub) Close(id packet.TransmissionID) {}
-
-// Deliver passes key envelopes down to the downstream that has their node beneath it. It reports whether there is
-// one; otherwise they are dropped, and whoever sent them sends them again when the node appears.
-func (h *Hub) Deliver(k control.Keys) bool { return false }
-
-// PathChanged tells the downstreams that Options.Path answers anew.
-func (h *Hub) PathChanged() {}
-
-// Members returns everything beneath this node: one entry for each node and the node it is connected to (Via), however
-// many routes it is known by.
-func (h *Hub) Members() []control.Member { return nil }
-
-// Resync sends the whole picture upwards anew: after a (re)join, or when an upstream asks for it.
-func (h *Hub) Resync() {}
+	var wg sync.WaitGroup
+	run := func(part string, f func(context.Context) error) {
+		wg.Go(func() {
+			if err := f(ctx); err != nil && ctx.Err() == nil {
+				end(fmt.Errorf("%s: %w", part, err))
+			} else {
+				end(nil)
+			}
+		})
+	}
+	run("control port", h.server.Run)
+	for family := range socket.Families() {
+		run("read datagrams", func(context.Context) error { return h.read(socket, family) })
+	}
+	run("publish", h.publisher)
+	run("carry", h.courier)
+	run("keep", h.keeper)
+	<-ctx.Done()
+	err := socket.Close() // frees the blocked reads
+	wg.Wait()
+	h.tasks.Wait()
+	h.faults.Stop()
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	if err != nil {
+		return fmt.Errorf("close datagram sockets: %w", err)
+	}
+	return context.Cause(ctx)
+}
 
 // Received counts n datagrams that the node has read from its upstreams.
-func (h *Hub) Received(n int) {}
+func (h *Hub) Received(n int) { h.m.received.Add(float64(n)) }
 
 // Dropped counts a datagram that the node dropped before it came to the Hub. reason must be one of a fixed, small
 // set: it is a label.
-func (h *Hub) Dropped(reason string) {}
+func (h *Hub) Dropped(reason string) { h.m.dropped.WithLabelValues(reason).Inc() }
+
+// poke wakes the publisher.
+func (h *Hub) poke() {
+	select {
+	case h.wake <- struct{}{}:
+	default: // it is awake already, and will see what is new
+	}
+}

@@ -2,17 +2,18 @@ package cluster
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"strconv"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"dongthanh/internal/config"
 	"dongthanh/internal/control"
 	"dongthanh/internal/identity"
 	"dongthanh/internal/mediaclock"
+	"dongthanh/internal/udp"
 	"dongthanh/internal/wire"
 )
 
@@ -24,50 +25,66 @@ type Config struct {
 	Public  string `yaml:"public"`  // host or host:port to hand out for datagrams behind NAT; empty: where control came
 }
 
-// Validate reports every fault at once.
-func (c Config) Validate() error {
-	var faults []error
-	for _, a := range []struct{ key, value string }{{"control", c.Control}, {"media", c.Media}} {
-		if _, port, err := net.SplitHostPort(a.value); err != nil {
-			faults = append(faults, fmt.Errorf("nodes.%s: %q is not host:port or :port", a.key, a.value))
-		} else if n, err := strconv.ParseUint(port, 10, 16); err != nil {
-			faults = append(faults, fmt.Errorf("nodes.%s: port %q is not 0 to 65535", a.key, port))
-		} else if n == 0 && c.Public != "" {
-			faults = append(faults, fmt.Errorf("nodes.%s: port 0 cannot stand behind a public address", a.key))
+// Validate returns every fault (config.Validator).
+func (c Config) Validate() (faults []config.Fault) {
+	if err := config.CheckListen(c.Control); err != nil {
+		faults = append(faults, config.Faultf("control", "%v", err))
+	}
+	if err := config.CheckListen(c.Media); err != nil {
+		faults = append(faults, config.Faultf("media", "%v", err))
+	}
+	if c.Public != "" {
+		if err := config.CheckDial(c.advertised(1)); err != nil {
+			faults = append(faults, config.Faultf("public", "%v", err))
 		}
 	}
-	return errors.Join(faults...)
+	return faults
+}
+
+// advertised is the address for datagrams that a Welcome names, where port is the one they really come to. An empty
+// host means the control connection's.
+func (c Config) advertised(port uint16) string {
+	if _, _, err := net.SplitHostPort(c.Public); err == nil {
+		return c.Public
+	}
+	return net.JoinHostPort(strings.Trim(c.Public, "[]"), strconv.Itoa(int(port)))
 }
 
 // Upward is where the Hub turns towards the streamer: a relay sends on its links, the streamer keeps its picture of
-// the nodes. Apart from Enrol the methods are called from one goroutine, in order, and must not block.
+// the nodes. Apart from Nack and Enrol the methods are called from one goroutine, in order, and none but Enrol may
+// block.
 type Upward interface {
-	// Changes says what changed beneath this node since the last call. With Full set it is the beginning of the
-	// whole picture, whose rest may follow in further calls.
+	// Changes says what changed beneath this node since the last call: at most 128 members, which fit into one
+	// message. With Full set it is the beginning of the whole picture, whose rest follows in further calls.
 	Changes(c control.Changes)
 	// Digest sums up everything that Changes has said so far. It comes every 30 s.
 	Digest(d control.Digest)
-	// Reports passes on signed.Report objects, unaltered and unverified. The callee may keep them.
+	// Reports passes on at most 64 signed.Report objects, unaltered and unverified. The callee may keep them.
 	Reports(raw [][]byte)
 	// Nack asks for packets that a downstream misses and the ring does not hold, or holds in a copy whose tag a
 	// loudspeaker found altered (BadTag). It is called from the goroutines that read datagrams, already
 	// suppressed: once for all downstreams, and for each packet at most ten times a second.
 	Nack(n wire.NackBody)
-	// Enrol forwards a request for a certificate; it may take as long as ctx allows.
+	// Enrol forwards a request for a certificate; it may take as long as ctx allows. Its error may be a
+	// *control.Refused.
 	Enrol(ctx context.Context, r control.EnrolRequest) (*control.EnrolResponse, error)
 }
 
-// Options is what a Hub needs from its owner. All but Prefix and Version are required.
+// Options is what a Hub needs from its owner. All but Prefix, Version and Revoked are required.
 type Options struct {
 	Config      Config
 	Credentials *identity.Credentials
-	Path        func() []string // node ids from the streamer down to this node itself; must not block
+	// Path gives the node ids from the streamer down to this node itself; it must not block. Its elements must not
+	// change later.
+	Path func() []string
 	// Clock is network time as this node has it, its estimated error, and whether it has it at all. It is asked
 	// right after a ping is read and right before the pong is sent; it must not block.
 	Clock      func() (now mediaclock.Instant, errNS uint32, synced bool)
 	Up         Upward
+	Revoked    func(id string) bool // a node that is no longer served; nil: nobody
 	Log        *slog.Logger
 	Registerer prometheus.Registerer
 	Prefix     string // of the metrics' names; empty: "dongthanh_relay_"
-	Version    string // of the software
+
+	lease udp.Lease // zero: udp.DefaultLease; tests are in more of a hurry
 }

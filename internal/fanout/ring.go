@@ -26,11 +26,12 @@ type Ring struct {
 // slot is one packet. Its version is odd while it is written. The bytes are atomic words, so that a reader that loses
 // the race reads rubbish which it then throws away, but never races in the sense of the memory model.
 type slot struct {
-	version atomic.Uint64
-	index   atomic.Uint64 // + 1; 0: empty
-	length  atomic.Uint32
-	suspect atomic.Bool
-	words   [words]atomic.Uint64
+	version  atomic.Uint64
+	index    atomic.Uint64 // + 1; 0: empty
+	length   atomic.Uint32
+	suspect  atomic.Bool // a copy with other bytes may take its place
+	replaced atomic.Bool // and one has
+	words    [words]atomic.Uint64
 }
 
 // NewRing returns an empty ring that holds span of packets, of which each lasts each.
@@ -58,7 +59,8 @@ func (r *Ring) Put(i seq.Index, b []byte) Outcome {
 		return Stale // cannot be one of our packets
 	}
 	s := &r.slots[uint64(i)%uint64(len(r.slots))]
-	switch held := s.index.Load(); {
+	held := s.index.Load()
+	switch {
 	case held > uint64(i)+1:
 		return Stale
 	case held == uint64(i)+1 && (!s.suspect.Load() || s.equal(b)):
@@ -68,6 +70,7 @@ func (r *Ring) Put(i seq.Index, b []byte) Outcome {
 	s.index.Store(uint64(i) + 1)
 	s.length.Store(uint32(len(b)))
 	s.suspect.Store(false)
+	s.replaced.Store(held == uint64(i)+1)
 	for w := range (len(b) + 7) / 8 {
 		s.words[w].Store(word(b, w))
 	}
@@ -134,12 +137,13 @@ func (r *Ring) Newest() (i seq.Index, ok bool) {
 
 // Suspect marks the packet with index i: a loudspeaker found its signature right and its tag wrong, so somebody on the
 // way altered it. It stays until one with other bytes comes, since a loudspeaker that lies must not be able to
-// empty the ring. held is false if the ring has no such packet.
-func (r *Ring) Suspect(i seq.Index) (held bool) {
+// empty the ring. replaced reports whether the copy held now is one that came in the place of another, so that it is
+// worth sending to whoever complained of the first.
+func (r *Ring) Suspect(i seq.Index) (replaced bool) {
 	s := &r.slots[uint64(i)%uint64(len(r.slots))]
 	if s.index.Load() != uint64(i)+1 {
 		return false
 	}
 	s.suspect.Store(true)
-	return true
+	return s.replaced.Load()
 }
