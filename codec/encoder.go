@@ -119,7 +119,7 @@ func (e *Encoder) MaxPacketBytes() int { return e.maxBytes }
 
 // Encode writes one Opus packet into dst and returns its size, which is never
 // above MaxPacketBytes. pcm holds PacketSamples samples in [-1,1]; louder ones
-// are clipped, and a packet with NaN in it comes out as silence. len(dst) must be
+// may be clipped, and NaN silences its frame, at most its packet. len(dst) must be
 // at least MaxPacketBytes; nothing behind that bound is touched. Both stay the
 // caller's. It does not allocate. Errors wrap ErrBuffer, or are libopus's.
 //

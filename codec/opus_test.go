@@ -236,8 +236,8 @@ func TestEncoderConfigFaults(t *testing.T) {
 // Sound that no microphone gives must neither crash nor poison the encoder.
 func TestEncodeStrangeSound(t *testing.T) {
 	nan, inf := float32(math.NaN()), float32(math.Inf(1))
-	for _, music := range []bool{false, true} {
-		e, d := newEncoder(t, EncoderConfig{Music: music}), newDecoder(t)
+	for _, cfg := range []EncoderConfig{{}, {Music: true}, {Complexity: 10}, {Music: true, Complexity: 10}} {
+		e, d := newEncoder(t, cfg), newDecoder(t)
 		dst, out := make([]byte, 440), make([]float32, 1920)
 		strange := [][]float32{
 			make([]float32, 1920), slices.Repeat([]float32{nan}, 1920), slices.Repeat([]float32{inf}, 1920),
@@ -256,7 +256,7 @@ func TestEncodeStrangeSound(t *testing.T) {
 			}
 		}
 		if amplitude, _, _ := toneFit(out, 500, SampleRate); math.Abs(amplitude-0.5) > 0.05 {
-			t.Errorf("music %v: tone after strange sound has amplitude %.3f, want 0.5", music, amplitude)
+			t.Errorf("%+v: tone after strange sound has amplitude %.3f, want 0.5", cfg, amplitude)
 		}
 	}
 }
