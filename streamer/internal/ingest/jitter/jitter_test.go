@@ -37,16 +37,35 @@ func TestCleanNetwork(t *testing.T) {
 	}
 }
 
+// The same with the resampler that is really used, half a per mille off, as long as patience lasts.
+func TestClockSkewResampled(t *testing.T) {
+	b, d := newBuffer(t, tone)
+	rs, err := codec.NewResampler(mediaclock.Rate, mediaclock.Rate)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.rs = rs
+	const length = 10 * time.Second
+	pcm := run(t, b, stream(length, 500e-6, clean), length, nil)
+	wantInOrder(t, d)
+	if got := roughness(pcm[mediaclock.Rate/5:]); got > 1e-3 {
+		t.Errorf("roughness %v: the change of speed is heard", got)
+	}
+	if s := b.Stats(); s.Starved+s.Cut+s.Concealed != 0 || s.ClockRatio < 1.0001 {
+		t.Errorf("Stats = %+v, want the clock followed and nothing made up", s)
+	}
+}
+
 // The sender's clock is off: the delay must stay where it is for as long as one likes, and the tone stay smooth.
 func TestClockSkew(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		ppm  float64
-	}{{"fast", 200}, {"slow", -200}, {"equal", 0}, {"very fast", 1000}, {"very slow", -1000}} {
+	}{{"fast", 200}, {"slow", -200}, {"very fast", 1000}, {"very slow", -1000}} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			b, d := newBuffer(t, tone)
-			const length = 4 * time.Minute
+			const length = 2 * time.Minute
 			rng := rand.New(rand.NewPCG(1, 2))
 			way := func(int) (time.Duration, bool) { return time.Duration(10+5*rng.Float64()) * time.Millisecond, false }
 			worst := time.Duration(0)
@@ -195,7 +214,7 @@ func TestJitter(t *testing.T) {
 	}{{"10 ms", 10 * time.Millisecond, 0}, {"50 ms", 50 * time.Millisecond, 0.005}, {"90 ms", 90 * time.Millisecond, 0.01}, {"200 ms", 200 * time.Millisecond, 0.6}} {
 		t.Run(tt.name, func(t *testing.T) {
 			b, d := newBuffer(t, tone)
-			const length = time.Minute
+			const length = 40 * time.Second
 			rng := rand.New(rand.NewPCG(5, 6))
 			way := func(int) (time.Duration, bool) {
 				return 15*time.Millisecond + time.Duration(rng.Float64()*float64(tt.jitter)), false

@@ -111,6 +111,35 @@ func run(t testing.TB, b *Buffer, packets []sending, length time.Duration, check
 	return all
 }
 
+// linear is a resampler good enough for the tone, at a fiftieth of the price: hours of tests under the race detector.
+type linear struct{ step, at, last float64 }
+
+func (l *linear) SetRatio(ratio float64) float64 {
+	l.step = 1 / ratio
+	return ratio
+}
+
+func (l *linear) Process(in, out []float32) (consumed, produced int) {
+	for produced < len(out) {
+		for l.at >= 1 {
+			if consumed == len(in) {
+				return consumed, produced
+			}
+			l.last = float64(in[consumed])
+			consumed++
+			l.at--
+		}
+		if consumed == len(in) {
+			return consumed, produced
+		}
+		out[produced] = float32(l.last + l.at*(float64(in[consumed])-l.last))
+		produced++
+		l.at += l.step
+	}
+	return consumed, produced
+}
+
+// newBuffer returns a Buffer whose content is what sound says, with the cheap resampler.
 func newBuffer(t testing.TB, sound func(int64) float32) (*Buffer, *toneDecoder) {
 	t.Helper()
 	d := &toneDecoder{sound: sound}
@@ -118,6 +147,7 @@ func newBuffer(t testing.TB, sound func(int64) float32) (*Buffer, *toneDecoder) 
 	if err != nil {
 		t.Fatal(err)
 	}
+	b.rs = &linear{step: 1, at: 1}
 	return b, d
 }
 
