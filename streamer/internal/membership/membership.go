@@ -12,6 +12,8 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
+
+	"dongthanh/internal/config"
 )
 
 // Config is the streamer's redis section.
@@ -20,13 +22,12 @@ type Config struct {
 }
 
 // Validate reports a URL that go-redis cannot use.
-func (c Config) Validate() error {
+func (c Config) Validate() []config.Fault {
 	if c.URL == "" {
 		return nil
 	}
-	_, err := redis.ParseURL(c.URL)
-	if err != nil {
-		return fmt.Errorf("redis.url: %w", err)
+	if _, err := redis.ParseURL(c.URL); err != nil {
+		return []config.Fault{config.Faultf("url", "%v", err)}
 	}
 	return nil
 }

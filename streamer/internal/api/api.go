@@ -1,0 +1,66 @@
+// Package api is the HTTP interface of the streamer for machines and for the pages' own scripts: /api/v1 in JSON, as
+// INTERFACES §4 and openapi.json say. It translates and checks rights; what happens is decided in the packages it
+// calls. Texts that an official reads are Vietnamese.
+package api
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"dongthanh/internal/zone"
+	"dongthanh/streamer/internal/accounts"
+	"dongthanh/streamer/internal/ingest"
+	"dongthanh/streamer/internal/library"
+	"dongthanh/streamer/internal/nodes"
+	"dongthanh/streamer/internal/session"
+	"dongthanh/streamer/internal/store"
+)
+
+// Records is the part of the store that the API reads.
+type Records interface {
+	Zones(ctx context.Context) ([]store.Zone, error)
+	Zone(ctx context.Context, code zone.Zone) (store.Zone, error)
+	UpsertZones(ctx context.Context, list []store.Zone, at time.Time) (added, renamed int, err error)
+	User(ctx context.Context, id string) (store.User, error)
+	Tokens(ctx context.Context) ([]store.Token, error)
+}
+
+// Options are what the API needs; all are required.
+type Options struct {
+	Accounts    *accounts.Accounts
+	Sessions    *session.Manager
+	Nodes       *nodes.Picture
+	Store       Records
+	Library     *library.Library
+	Microphones *ingest.Microphones
+	Secure      bool // served over https: cookies say so
+	Log         *slog.Logger
+}
+
+type api struct{ Options }
+
+// New returns the handler of everything below /api/v1/.
+func New(o Options) http.Handler {
+	a := &api{o}
+	mux := http.NewServeMux()
+	handle := func(pattern string, h handler) { mux.Handle(pattern, a.wrap(h)) }
+	handle("POST /api/v1/login", a.login)
+	handle("POST /api/v1/logout", a.logout)
+	handle("GET /api/v1/me", a.signedIn(a.me))
+	handle("GET /api/v1/zones", a.signedIn(a.zones))
+	handle("POST /api/v1/zones", a.signedIn(a.addZone))
+	handle("GET /api/v1/nodes", a.signedIn(a.nodes))
+	handle("GET /api/v1/nodes/{id}", a.signedIn(a.node))
+	handle("POST /api/v1/audio", a.signedIn(a.upload))
+	handle("POST /api/v1/sessions", a.signedIn(a.start))
+	handle("GET /api/v1/sessions", a.signedIn(a.sessions))
+	handle("GET /api/v1/sessions/{id}", a.signedIn(a.session))
+	handle("POST /api/v1/sessions/{id}/stop", a.signedIn(a.stop))
+	handle("GET /api/v1/sessions/{id}/microphone", a.signedIn(a.microphone))
+	handle("GET /api/v1/events", a.signedIn(a.events))
+	handle("GET /api/v1/openapi.json", openapi)
+	handle("/api/v1/", func(http.ResponseWriter, *http.Request) error { return errNoSuchPage })
+	return mux
+}

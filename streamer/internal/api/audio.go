@@ -1,0 +1,30 @@
+package api
+
+import (
+	"net/http"
+	"strings"
+
+	"dongthanh/streamer/internal/accounts"
+	"dongthanh/streamer/internal/library"
+)
+
+// upload takes a sound file as the raw body; ?name= says what people call it.
+func (a *api) upload(w http.ResponseWriter, r *http.Request) error {
+	p := who(r)
+	if !p.Can(accounts.Upload, p.Zone) {
+		return errForbidden
+	}
+	name := strings.TrimSpace(r.URL.Query().Get("name"))
+	if name == "" {
+		name = "audio.wav"
+	}
+	audio, err := a.Library.Add(r.Context(), http.MaxBytesReader(w, r.Body, library.MaxBytes), name, p.ID)
+	if err != nil {
+		return err
+	}
+	return write(w, http.StatusCreated, struct {
+		ID      string  `json:"id"`
+		Seconds float64 `json:"seconds"`
+		LUFS    float64 `json:"lufs"`
+	}{audio.ID, audio.Seconds, audio.LUFS})
+}

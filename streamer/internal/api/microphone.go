@@ -1,0 +1,162 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"dongthanh/streamer/internal/accounts"
+	"dongthanh/streamer/internal/ingest"
+	"dongthanh/streamer/internal/session"
+	"dongthanh/streamer/internal/store"
+)
+
+const (
+	maxOffer   = 64 << 10
+	offerWait  = 10 * time.Second
+	levelEvery = 100 * time.Millisecond
+	pingEvery  = 5 * time.Second
+	silentFor  = 15 * time.Second // without a pong the page is gone
+	writeWait  = 5 * time.Second
+	touchEvery = time.Minute // an open microphone keeps its official signed in
+)
+
+// signal is a message on a microphone's WebSocket. The page sends one offer; the streamer answers it and then tells
+// how loud listeners get it, until the session ends.
+type signal struct {
+	Type   string       `json:"type"` // offer, answer, level, ended, error
+	SDP    string       `json:"sdp,omitempty"`
+	Level  *levelJSON   `json:"level,omitempty"`
+	Reason string       `json:"reason,omitempty"`
+	Error  *problem     `json:"error,omitempty"`
+	State  *sessionJSON `json:"session,omitempty"`
+}
+
+// microphone signals one browser microphone for a session over WebSocket (RFC 6455).
+func (a *api) microphone(w http.ResponseWriter, r *http.Request) error {
+	s, err := a.visible(r, accounts.SpeakNormal)
+	if err != nil {
+		return err
+	}
+	if s.SourceKind != session.SourceBrowser || over(s.State) {
+		return session.ErrOver
+	}
+	upgrader := websocket.Upgrader{HandshakeTimeout: writeWait, Error: func(w http.ResponseWriter, r *http.Request, status int, reason error) {
+		http.Error(w, reason.Error(), status)
+	}}
+	conn, err := upgrader.Upgrade(w, r, nil) // its default origin check is the same host
+	if err != nil {
+		return nil // Upgrade has answered
+	}
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	m := &microphone{api: a, conn: conn, session: s.ID, cancel: cancel}
+	m.run(ctx, r)
+	return nil
+}
+
+// microphone is one page's connection. One goroutine reads, one writes.
+type microphone struct {
+	api     *api
+	conn    *websocket.Conn
+	session string
+	cancel  context.CancelFunc
+	mic     *ingest.Microphone
+}
+
+func (m *microphone) run(ctx context.Context, r *http.Request) {
+	defer m.conn.Close()
+	m.conn.SetReadLimit(maxOffer)
+	if err := m.accept(ctx); err != nil {
+		m.send(signal{Type: "error", Error: translate(err)})
+		return
+	}
+	var wg sync.WaitGroup
+	wg.Go(m.watchPage)
+	m.report(ctx, r)
+	_ = m.conn.Close() // frees the reader
+	wg.Wait()
+}
+
+// accept reads the offer, answers it, and gives the session its microphone.
+func (m *microphone) accept(ctx context.Context) error {
+	_ = m.conn.SetReadDeadline(time.Now().Add(offerWait))
+	kind, raw, err := m.conn.ReadMessage()
+	if err != nil {
+		return problemf(http.StatusBadRequest, "no_offer", "Trình duyệt không gửi yêu cầu micrô.")
+	}
+	var offer signal
+	if err := json.Unmarshal(raw, &offer); err != nil || kind != websocket.TextMessage || offer.Type != "offer" {
+		return ingest.ErrBadOffer
+	}
+	answer, mic, err := m.api.Microphones.Accept(ctx, offer.SDP)
+	if err != nil {
+		return err
+	}
+	m.mic = mic
+	if err := m.api.Sessions.Attach(m.session, mic); err != nil {
+		return err
+	}
+	return m.send(signal{Type: "answer", SDP: answer})
+}
+
+// watchPage reads until the page is gone. A tab that was closed says so at once, and its microphone ends; when merely
+// the connection broke, the sound may still come and decides for itself.
+func (m *microphone) watchPage() {
+	defer m.cancel()
+	alive := func(string) error { return m.conn.SetReadDeadline(time.Now().Add(silentFor)) }
+	m.conn.SetPongHandler(alive)
+	_ = alive("")
+	for {
+		if _, _, err := m.conn.ReadMessage(); err != nil {
+			if websocket.IsCloseError(err, websocket.CloseGoingAway, websocket.CloseNormalClosure) {
+				_ = m.mic.Close() // the session sees it as the end of its source
+			}
+			return
+		}
+	}
+}
+
+// report tells the page how loud it is until the session ends or the page is gone.
+func (m *microphone) report(ctx context.Context, r *http.Request) {
+	level, ping, touch := time.NewTicker(levelEvery), time.NewTicker(pingEvery), time.NewTicker(touchEvery)
+	defer level.Stop()
+	defer ping.Stop()
+	defer touch.Stop()
+	var err error
+	for err == nil {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ping.C:
+			err = m.conn.WriteControl(websocket.PingMessage, nil, time.Now().Add(writeWait))
+		case <-touch.C:
+			if c, noCookie := r.Cookie(CookieName(m.api.Secure)); noCookie == nil {
+				_ = m.api.Accounts.Touch(ctx, c.Value) // an ended login is no reason to cut whoever speaks
+			}
+		case <-level.C:
+			var s session.Session
+			if s, err = m.api.Sessions.Get(ctx, m.session); err != nil {
+				return
+			}
+			if over(s.State) {
+				j := m.api.sessionOf(ctx, s)
+				err = errors.Join(m.send(signal{Type: "ended", Reason: s.EndReason, State: &j}), errEnded)
+			} else if s.State == store.SessionLive {
+				err = m.send(signal{Type: "level", Level: levelOf(s.Level)})
+			}
+		}
+	}
+}
+
+var errEnded = errors.New("session has ended")
+
+func (m *microphone) send(s signal) error {
+	_ = m.conn.SetWriteDeadline(time.Now().Add(writeWait))
+	return m.conn.WriteJSON(s)
+}

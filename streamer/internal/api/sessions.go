@@ -1,0 +1,269 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"dongthanh/internal/signed"
+	"dongthanh/internal/zone"
+	"dongthanh/streamer/internal/accounts"
+	"dongthanh/streamer/internal/session"
+	"dongthanh/streamer/internal/store"
+	"dongthanh/streamer/internal/voice"
+)
+
+const (
+	maxTitle      = 200 // characters
+	maxKey        = 255 // bytes of an Idempotency-Key
+	sessionsAPage = 50
+)
+
+// startRequest is the body of POST /sessions.
+type startRequest struct {
+	Zones    []string      `json:"zones"`
+	Priority string        `json:"priority"` // normal, priority or emergency; empty: normal
+	Delay    string        `json:"delay"`
+	Title    string        `json:"title"`
+	Source   sourceRequest `json:"source"`
+}
+
+type sourceRequest struct {
+	Kind  string `json:"kind"`
+	Audio string `json:"audio,omitempty"`
+}
+
+// sessionJSON is a session as the API tells it.
+type sessionJSON struct {
+	ID        string        `json:"id"`
+	State     string        `json:"state"`
+	Title     string        `json:"title"`
+	Zones     []string      `json:"zones"`
+	Priority  string        `json:"priority"`
+	Delay     string        `json:"delay"`
+	Source    sourceRequest `json:"source"`
+	CreatedBy string        `json:"created_by"`
+	CreatedAt *time.Time    `json:"created_at"`
+	StartedAt *time.Time    `json:"started_at"`
+	EndedAt   *time.Time    `json:"ended_at"`
+	EndedBy   string        `json:"ended_by"`   // a person's or machine's name; empty: nobody, it ended by itself
+	EndReason string        `json:"end_reason"` // one word
+	Listeners listenersJSON `json:"listeners"`
+	Level     *levelJSON    `json:"level,omitempty"` // while on air
+}
+
+type listenersJSON struct {
+	Expected int      `json:"expected"`
+	Hearing  int      `json:"hearing"` // now; of an ended session: the most at once
+	Missing  []string `json:"missing"`
+}
+
+type levelJSON struct {
+	RMS       float64 `json:"rms_dbfs"`
+	Peak      float64 `json:"peak_dbfs"`
+	Momentary float64 `json:"momentary_lufs"`
+}
+
+func levelOf(l voice.Level) *levelJSON {
+	return &levelJSON{RMS: l.RMS, Peak: l.Peak, Momentary: l.Momentary}
+}
+
+func (a *api) sessionOf(ctx context.Context, s session.Session) sessionJSON {
+	j := sessionJSON{
+		ID: s.ID, State: string(s.State), Title: s.Title, Zones: texts(s.Zones), Priority: s.Class, Delay: s.Delay,
+		Source:    sourceRequest{Kind: s.SourceKind, Audio: s.Source},
+		CreatedBy: a.name(ctx, s.CreatedBy), EndedBy: a.name(ctx, s.EndedBy), EndReason: s.EndReason,
+		CreatedAt: instant(s.Created), StartedAt: instant(s.Started), EndedAt: instant(s.Ended),
+		Listeners: listenersJSON{Expected: s.Expected, Hearing: s.Heard, Missing: []string{}},
+	}
+	if over(s.State) {
+		return j
+	}
+	l := a.Nodes.Listeners(s.ID)
+	j.Listeners = listenersJSON{Expected: l.Expected, Hearing: len(l.Hearing), Missing: append([]string{}, l.Missing...)}
+	if s.State == store.SessionLive {
+		j.Level = levelOf(s.Level)
+	}
+	return j
+}
+
+func over(s store.SessionState) bool { return s == store.SessionEnded || s == store.SessionFailed }
+
+// name is what people call whoever has an id; the id itself where there is no record of it.
+func (a *api) name(ctx context.Context, id string) string {
+	if id == "" {
+		return ""
+	}
+	if u, err := a.Store.User(ctx, id); err == nil {
+		return u.Name
+	}
+	if tokens, err := a.Store.Tokens(ctx); err == nil {
+		for _, t := range tokens {
+			if t.ID == id {
+				return t.Name
+			}
+		}
+	}
+	return id
+}
+
+func texts(zones []zone.Zone) []string {
+	out := make([]string, len(zones))
+	for i, z := range zones {
+		out[i] = string(z)
+	}
+	return out
+}
+
+// start begins a session.
+func (a *api) start(w http.ResponseWriter, r *http.Request) error {
+	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxJSON))
+	if err != nil {
+		return err
+	}
+	r.Body = io.NopCloser(bytes.NewReader(raw))
+	var body startRequest
+	if err := read(r, &body); err != nil {
+		return err
+	}
+	request, err := a.request(r.Context(), who(r), body)
+	if err != nil {
+		return err
+	}
+	if key := r.Header.Get("Idempotency-Key"); key != "" {
+		if len(key) > maxKey {
+			return problemf(http.StatusBadRequest, "idempotency_key", "Idempotency-Key dài quá %d ký tự.", maxKey)
+		}
+		request.Replay = &store.Replay{Principal: who(r).ID, Key: key, Request: sha256.Sum256(raw)}
+	}
+	x, _, err := a.Sessions.Start(r.Context(), request)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Location", "/api/v1/sessions/"+x.ID)
+	return write(w, http.StatusCreated, a.sessionOf(r.Context(), session.Session{Session: x}))
+}
+
+// request checks a body against what exists and against the principal's rights.
+func (a *api) request(ctx context.Context, p accounts.Principal, body startRequest) (session.Request, error) {
+	if body.Priority == "" {
+		body.Priority = session.ClassName(signed.ClassNormal)
+	}
+	class, ok := session.ParseClass(body.Priority)
+	if !ok {
+		return session.Request{}, problemf(http.StatusUnprocessableEntity, "priority", "Mức ưu tiên phải là normal, priority hoặc emergency.")
+	}
+	if class == signed.ClassEmergency && p.Machine {
+		return session.Request{}, errMachine
+	}
+	if len([]rune(body.Title)) > maxTitle {
+		return session.Request{}, problemf(http.StatusUnprocessableEntity, "title", "Tiêu đề dài quá %d ký tự.", maxTitle)
+	}
+	zones, err := a.parseZones(ctx, body.Zones)
+	if err != nil {
+		return session.Request{}, err
+	}
+	action := map[signed.Class]accounts.Action{
+		signed.ClassNormal: accounts.SpeakNormal, signed.ClassPriority: accounts.SpeakPriority, signed.ClassEmergency: accounts.SpeakEmergency,
+	}[class]
+	for _, z := range zones {
+		if !p.Can(action, z) {
+			return session.Request{}, errForbidden
+		}
+	}
+	return session.Request{
+		Zones: zones, Class: class, Delay: body.Delay, Title: strings.TrimSpace(body.Title),
+		Source: body.Source.Kind, Audio: body.Source.Audio, By: p.ID, Level: uint8(p.Zone.Level()), // #nosec G115 -- at most zone.MaxDepth
+	}, nil
+}
+
+func (a *api) parseZones(ctx context.Context, codes []string) ([]zone.Zone, error) {
+	zones := make([]zone.Zone, len(codes))
+	for i, c := range codes {
+		z, err := zone.Parse(c)
+		if err == nil {
+			_, err = a.Store.Zone(ctx, z)
+		}
+		switch {
+		case errors.Is(err, store.ErrNotFound), err != nil && z == "", z == "":
+			return nil, problemf(http.StatusUnprocessableEntity, "unknown_zone", "Không có địa bàn mã %q.", c)
+		case err != nil:
+			return nil, err
+		}
+		zones[i] = z
+	}
+	return zones, nil
+}
+
+// visible returns a session if the principal may see one of its zones.
+func (a *api) visible(r *http.Request, action accounts.Action) (session.Session, error) {
+	s, err := a.Sessions.Get(r.Context(), r.PathValue("id"))
+	if errors.Is(err, store.ErrNotFound) || (err == nil && !canAny(who(r), accounts.View, s.Zones)) {
+		return session.Session{}, problemf(http.StatusNotFound, "not_found", "Không có buổi phát này.")
+	}
+	if err == nil && !canAny(who(r), action, s.Zones) {
+		err = errForbidden
+	}
+	return s, err
+}
+
+func canAny(p accounts.Principal, action accounts.Action, zones []zone.Zone) bool {
+	for _, z := range zones {
+		if p.Can(action, z) {
+			return true
+		}
+	}
+	return false
+}
+
+func (a *api) session(w http.ResponseWriter, r *http.Request) error {
+	s, err := a.visible(r, accounts.View)
+	if err != nil {
+		return err
+	}
+	return write(w, http.StatusOK, a.sessionOf(r.Context(), s))
+}
+
+// sessions lists newest first; ?before=ID continues after a page, ?limit=N bounds it.
+func (a *api) sessions(w http.ResponseWriter, r *http.Request) error {
+	limit := sessionsAPage
+	if q := r.URL.Query().Get("limit"); q != "" {
+		n, err := strconv.Atoi(q)
+		if err != nil || n < 1 || n > sessionsAPage {
+			return problemf(http.StatusBadRequest, "limit", "limit phải từ 1 đến %d.", sessionsAPage)
+		}
+		limit = n
+	}
+	list, err := a.Sessions.List(r.Context(), r.URL.Query().Get("before"), limit)
+	if err != nil {
+		return err
+	}
+	out := []sessionJSON{}
+	for _, s := range list {
+		if canAny(who(r), accounts.View, s.Zones) {
+			out = append(out, a.sessionOf(r.Context(), s))
+		}
+	}
+	return write(w, http.StatusOK, out)
+}
+
+// stop silences a session; who may speak in one of its zones may silence it.
+func (a *api) stop(w http.ResponseWriter, r *http.Request) error {
+	s, err := a.visible(r, accounts.Stop)
+	if err != nil {
+		return err
+	}
+	if err := a.Sessions.Stop(r.Context(), s.ID, who(r).ID); err != nil {
+		return err
+	}
+	if s, err = a.Sessions.Get(r.Context(), s.ID); err != nil {
+		return err
+	}
+	return write(w, http.StatusOK, a.sessionOf(r.Context(), s))
+}

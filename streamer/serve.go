@@ -1,0 +1,204 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"dongthanh/internal/clock"
+	"dongthanh/internal/cluster"
+	"dongthanh/internal/control"
+	"dongthanh/internal/health"
+	"dongthanh/internal/logging"
+	"dongthanh/internal/mediaclock"
+	"dongthanh/internal/program"
+	"dongthanh/internal/signed"
+	"dongthanh/streamer/internal/accounts"
+	"dongthanh/streamer/internal/api"
+	"dongthanh/streamer/internal/console"
+	"dongthanh/streamer/internal/ingest"
+	"dongthanh/streamer/internal/issuer"
+	"dongthanh/streamer/internal/library"
+	"dongthanh/streamer/internal/membership"
+	"dongthanh/streamer/internal/nodes"
+	"dongthanh/streamer/internal/session"
+	"dongthanh/streamer/internal/store"
+	"dongthanh/streamer/internal/web"
+)
+
+// stopTail is how long the fan-out outlives the sessions when the streamer ends: a stop is repeated for one second.
+const stopTail = 1100 * time.Millisecond
+
+// streamer holds the parts of a running streamer.
+type streamer struct {
+	cfg   Config
+	log   *slog.Logger
+	reg   *prometheus.Registry
+	admin *health.Server
+
+	store    *store.Store
+	issuer   *issuer.Issuer
+	accounts *accounts.Accounts
+	library  *library.Library
+	redis    *membership.Redis
+	picture  *nodes.Picture
+	hub      *cluster.Hub
+	mics     *ingest.Microphones
+	sessions *session.Manager
+	web      *web.Server
+}
+
+// serve runs the streamer until ctx ends.
+func serve(ctx context.Context, std program.IO, cfg Config) error {
+	log := logging.New(std.Err, slog.LevelInfo)
+	reg := health.NewRegistry("streamer", program.Version())
+	s := &streamer{cfg: cfg, log: log, reg: reg, admin: health.New(cfg.Admin, log, reg)}
+	defer s.close()
+	if err := s.open(ctx); err != nil {
+		return err
+	}
+	return s.run(ctx)
+}
+
+// open builds the parts in the order in which they need each other and binds every port.
+func (s *streamer) open(ctx context.Context) (err error) {
+	if err := s.admin.Listen(); err != nil {
+		return err
+	}
+	if s.store, err = store.Open(ctx, s.cfg.Store.Dir, s.log); err != nil {
+		return err
+	}
+	if s.issuer, err = openIssuer(ctx, s.cfg, s.store, s.log); err != nil {
+		return err
+	}
+	if s.accounts, err = accounts.New(accounts.Options{Records: s.store, Now: time.Now, Log: s.log, Metrics: s.reg}); err != nil {
+		return err
+	}
+	if s.library, err = library.Open(s.cfg.Store.Dir, s.store, s.log); err != nil {
+		return err
+	}
+	if s.redis, err = membership.Open(s.cfg.Redis); err != nil {
+		return err
+	}
+	if err := s.openNodes(ctx); err != nil {
+		return err
+	}
+	if s.mics, err = ingest.NewMicrophones(s.cfg.WebRTC, s.log, s.reg); err != nil {
+		return err
+	}
+	s.web = web.New(ctx, s.cfg.HTTP, s.routes(), s.log)
+	return s.web.Listen()
+}
+
+// openNodes builds the fan-out, the picture of the nodes and the sessions: each needs another one of them.
+func (s *streamer) openNodes(ctx context.Context) (err error) {
+	root := clock.NewRoot(mediaclock.NewMonotonic(), time.Now())
+	s.picture, err = nodes.New(ctx, nodes.Options{
+		Enrolled: s.store.Nodes,
+		Enroller: s.issuer,
+		Deliver:  func(k control.Keys) bool { return s.hub.Deliver(k) },
+		Log:      s.log,
+	})
+	if err != nil {
+		return err
+	}
+	id := s.issuer.Credentials().Node.ID
+	s.hub, err = cluster.New(cluster.Options{
+		Config:      s.cfg.Nodes,
+		Credentials: s.issuer.Credentials(),
+		Path:        func() []string { return []string{id} },
+		Clock:       func() (mediaclock.Instant, uint32, bool) { return root.Now(), 0, true },
+		Up:          s.picture,
+		Log:         s.log,
+		Registerer:  s.reg,
+		Prefix:      "dongthanh_streamer_",
+		Version:     program.Version(),
+	})
+	if err != nil {
+		return err
+	}
+	s.sessions, err = session.NewManager(ctx, session.Options{
+		Config: s.cfg.Sessions, Records: s.store, Issuer: s.issuer, Sink: s.hub, Audience: s.picture,
+		Library: s.library, Now: root.Now, Log: s.log,
+	})
+	if err != nil {
+		return err
+	}
+	return s.reg.Register(session.NewCollector(s.sessions))
+}
+
+// routes puts API, console and health on the one port that people and machines use.
+func (s *streamer) routes() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/api/v1/", api.New(api.Options{
+		Accounts: s.accounts, Sessions: s.sessions, Nodes: s.picture, Store: s.store, Library: s.library,
+		Microphones: s.mics, Secure: s.cfg.HTTP.TLS.Cert != "", Log: s.log,
+	}))
+	for _, path := range []string{"GET /healthz", "GET /readyz", "GET /metrics"} {
+		mux.Handle(path, s.admin.Handler())
+	}
+	mux.Handle("/", console.New(console.Options{Accounts: s.accounts, Store: s.store, Version: program.Version(), Log: s.log}))
+	return mux
+}
+
+// run runs every part until ctx ends or one fails. The sessions end first, with a signed stop; the fan-out last, so
+// that the stop reaches the loudspeakers.
+func (s *streamer) run(ctx context.Context) error {
+	s.admin.AddCheck("redis", func(context.Context) error { return nil }) // its loss silences nobody: shown as a metric and in the log
+	hubCtx, endHub := context.WithCancel(context.WithoutCancel(ctx))
+	defer endHub()
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return s.hub.Run(hubCtx) })
+	group.Go(func() error { return s.admin.Run(ctx) })
+	group.Go(func() error { return s.picture.Run(ctx) })
+	group.Go(func() error { return membership.NewMirror(s.redis, s.picture, s.log).Run(ctx) })
+	group.Go(func() error { return s.web.Run(ctx) })
+	group.Go(func() error {
+		<-ctx.Done()
+		if onAir := len(s.sessions.OnAir()); onAir > 0 {
+			s.sessions.Close()
+			time.Sleep(stopTail)
+		} else {
+			s.sessions.Close()
+		}
+		endHub()
+		return nil
+	})
+	s.log.Info("streamer is up", "console", "http://"+s.web.Addr().String(), "version", program.Version(), "redis", s.redis.Address())
+	return group.Wait()
+}
+
+// close lets go of what open got, in reverse order.
+func (s *streamer) close() {
+	if s.mics != nil {
+		s.report("close microphones", s.mics.Close())
+	}
+	if s.redis != nil {
+		s.report("close redis", s.redis.Close())
+	}
+	if s.store != nil {
+		s.report("close store", s.store.Close())
+	}
+}
+
+func (s *streamer) report(act string, err error) {
+	if err != nil {
+		s.log.Error(act, "error", err)
+	}
+}
+
+// openIssuer opens the certificate authority in the store's directory.
+func openIssuer(ctx context.Context, cfg Config, st *store.Store, log *slog.Logger) (*issuer.Issuer, error) {
+	i, err := issuer.Open(ctx, issuer.Options{
+		Dir: cfg.Store.keys(), Store: st, MaxClass: signed.ClassEmergency, Name: "streamer", Log: log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open issuer: %w", err)
+	}
+	return i, nil
+}
