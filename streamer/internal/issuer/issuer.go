@@ -1,23 +1,38 @@
 // Package issuer is the certificate authority within the streamer: it makes the root and the issuer at first start,
 // certifies nodes that bring an enrolment token, and signs session certificates, stops and zone-key envelopes within
-// its own scope. It decides nothing about who may go on air; the streamer's other rooms call it.
+// its own scope. It never decides who goes on air; the streamer's other rooms and its command line call it. Its keys
+// leave the machine by nobody's hand but an administrator's: keys/root/key.pem may be moved to a safe place and is
+// needed again only when the issuer is renewed.
 package issuer
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"sync"
+	"sync/atomic"
 	"time"
 
-	"dongthanh/internal/control"
 	"dongthanh/internal/identity"
 	"dongthanh/internal/signed"
 	"dongthanh/internal/zone"
 	"dongthanh/streamer/internal/store"
 )
 
+// How long certificates live. What is within the last third of its life is renewed.
+const (
+	rootLife     = 10 * 365 * 24 * time.Hour
+	issuerLife   = 90 * 24 * time.Hour
+	serverLife   = 90 * 24 * time.Hour  // streamer and relays
+	clientLife   = 365 * 24 * time.Hour // loudspeakers
+	maintainWait = time.Hour
+)
+
 // Store is the part of the database that the issuer needs; *store.Store has it.
 type Store interface {
+	AddToken(ctx context.Context, t store.Token) error
+	Token(ctx context.Context, secret store.Hash) (store.Token, error)
 	EnrolNode(ctx context.Context, secret store.Hash, at time.Time, build func(store.Token) (store.Node, error)) (store.Node, error)
 	AddNode(ctx context.Context, n store.Node) error
 	RenewNode(ctx context.Context, n store.Node) error
@@ -28,57 +43,131 @@ type Store interface {
 	ZoneKeys(ctx context.Context, z zone.Zone) ([]store.ZoneKey, error)
 }
 
-// Options configure an Issuer.
+// Options configure an Issuer. Dir, Store and Log must be set.
 type Options struct {
-	Dir      string // <store>/keys: root/, issuer/ and node/ beneath it
+	Dir      string // <store>/keys; root/, issuer-N/ and node/ lie beneath it
 	Store    Store
-	Scope    zone.Zone    // zones that it may speak to, "" the whole country; fixed at first start
-	MaxClass signed.Class // highest class it may grant; fixed at first start
-	Name     string       // of the streamer, for people
+	Scope    zone.Zone    // the zones that it may speak to; "" is the whole country
+	MaxClass signed.Class // the highest class that it may grant
+	Name     string       // of the streamer, for people; "streamer" if empty
 	Log      *slog.Logger
 	Now      func() time.Time // nil: time.Now
 }
 
-// Issuer signs. Safe for concurrent use.
-type Issuer struct{}
+// Issuer certifies and signs. Safe for concurrent use.
+type Issuer struct {
+	o    Options
+	root []byte // DER
 
-// Open reads the issuer's keys, making root, issuer and the streamer's own credentials where they are missing, and
-// renewing the latter two where they grow old.
-func Open(ctx context.Context, o Options) (*Issuer, error) { return nil, errors.New("not written yet") }
+	renewing sync.Mutex // held while keys on disk change
+	current  atomic.Pointer[state]
 
-// Credentials are the streamer's own, for its control port.
-func (i *Issuer) Credentials() *identity.Credentials { return nil }
+	mu      sync.RWMutex // guards revoked
+	revoked map[string]bool
+}
 
-// DER is the issuer's certificate, which goes with whatever it signed.
-func (i *Issuer) DER() []byte { return nil }
+// state is what a renewal replaces as a whole.
+type state struct {
+	authority   *identity.Authority
+	grants      *identity.Issuer
+	credentials *identity.Credentials
+}
+
+// Open reads the keys, makes root, issuer and the streamer's own credentials where they are missing, and renews the
+// latter two where they grow old or the scope has changed. Two programs may do so at a time (the server and a command
+// line): they find the same keys.
+func Open(ctx context.Context, o Options) (*Issuer, error) {
+	if o.Dir == "" || o.Store == nil || o.Log == nil {
+		return nil, errors.New("open issuer: an option that must be set is not")
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Name == "" {
+		o.Name = "streamer"
+	}
+	i := &Issuer{o: o, revoked: make(map[string]bool)}
+	if err := i.open(ctx); err != nil {
+		return nil, fmt.Errorf("open issuer in %s: %w", o.Dir, err)
+	}
+	return i, nil
+}
+
+func (i *Issuer) open(ctx context.Context) error {
+	if err := identity.MakeDir(i.o.Dir); err != nil {
+		return err
+	}
+	root, err := ensureRoot(i.o.Dir, i.o.Now())
+	if err != nil {
+		return err
+	}
+	i.root = root
+	if err := i.Maintain(ctx); err != nil {
+		return err
+	}
+	nodes, err := i.o.Store.Nodes(ctx)
+	if err != nil {
+		return err
+	}
+	for _, n := range nodes {
+		if !n.Revoked.IsZero() {
+			i.revoked[n.ID] = true
+		}
+	}
+	return nil
+}
+
+// Maintain renews what grows old: the issuer (for which the root's key must be in its place) and the streamer's own
+// credentials. Holders of the old ones go on with them; they stay valid for weeks.
+func (i *Issuer) Maintain(ctx context.Context) error {
+	i.renewing.Lock()
+	defer i.renewing.Unlock()
+	now := i.o.Now()
+	authority, err := i.ensureIssuer(now)
+	if err != nil {
+		return err
+	}
+	roots, err := identity.NewRoots(i.root)
+	if err != nil {
+		return err
+	}
+	grants, err := roots.VerifyIssuer(authority.Certificate.Raw, now)
+	if err != nil {
+		return fmt.Errorf("the issuer itself: %w", err)
+	}
+	credentials, err := i.ensureCredentials(ctx, authority, now)
+	if err != nil {
+		return err
+	}
+	i.current.Store(&state{authority: authority, grants: grants, credentials: credentials})
+	return nil
+}
+
+// Run keeps the certificates young until ctx ends, and returns nil then. What cannot be renewed is logged, again and
+// again: there are weeks to put it right.
+func (i *Issuer) Run(ctx context.Context) error {
+	t := time.NewTicker(maintainWait)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+			if err := i.Maintain(ctx); err != nil && ctx.Err() == nil {
+				i.o.Log.Error("certificates could not be renewed", "err", err)
+			}
+		}
+	}
+}
+
+// Credentials are the streamer's own, for its control port. After a renewal they are others.
+func (i *Issuer) Credentials() *identity.Credentials { return i.current.Load().credentials }
+
+// DER is the issuer's certificate, which goes along with whatever it signed.
+func (i *Issuer) DER() []byte { return i.current.Load().authority.Certificate.Raw }
 
 // Root is the SHA-256 of the root's certificate, which enrolment tokens carry.
-func (i *Issuer) Root() [32]byte { return [32]byte{} }
+func (i *Issuer) Root() [32]byte { return i.Credentials().Roots.Hash() }
 
-// Enrol certifies a node that brings a token. Refusals are *control.Refused.
-func (i *Issuer) Enrol(ctx context.Context, r control.EnrolRequest) (*control.EnrolResponse, error) {
-	return nil, errors.New("not written yet")
-}
-
-// Session signs a session certificate within the scope; its error wraps identity.ErrScope otherwise.
-func (i *Issuer) Session(c signed.SessionCert) ([]byte, error) {
-	return nil, errors.New("not written yet")
-}
-
-// Stop signs a stop.
-func (i *Issuer) Stop(s signed.Stop) ([]byte, error) { return nil, errors.New("not written yet") }
-
-// ZoneKeys returns signed envelopes for a node: its zone and every zone above within the scope, each in the current
-// epoch, the one before and those prepared.
-func (i *Issuer) ZoneKeys(ctx context.Context, node string) ([][]byte, error) {
-	return nil, errors.New("not written yet")
-}
-
-// Revoke ends trust in a node, in the database and for Revoked.
-func (i *Issuer) Revoke(ctx context.Context, node string) error { return errors.New("not written yet") }
-
-// Revoked reports whether a node's trust has ended: the hook for control's admission. It does no I/O.
-func (i *Issuer) Revoked(node string) bool { return false }
-
-// Maintain renews what grows old; the program calls it once a day.
-func (i *Issuer) Maintain(ctx context.Context) error { return errors.New("not written yet") }
+// aging reports whether less than a third of a certificate's life is left.
+func aging(from, until, now time.Time) bool { return until.Sub(now) < until.Sub(from)/3 }
