@@ -143,7 +143,8 @@ func (k *beacons) inOrder() []letter {
 // order is a stop that is remembered, and repeated at first.
 type order struct {
 	transmissions [][16]byte
-	say           control.Stop
+	raw           []byte
+	say           *control.Frame
 	at            mediaclock.Local
 	left          int // datagrams still to be sent
 	next          mediaclock.Local
@@ -163,7 +164,8 @@ func (h *Hub) Stop(raw []byte, s signed.Stop, issuer []byte) {
 	now := h.clock.Now()
 	o := &order{
 		transmissions: slices.Clone(s.Transmissions),
-		say:           control.Stop{Order: bytes.Clone(raw), Issuer: bytes.Clone(issuer)},
+		raw:           bytes.Clone(raw),
+		say:           h.frame(control.Message{Stop: &control.Stop{Order: raw, Issuer: issuer}}),
 		at:            now, left: stopTimes, next: now, to: map[*downstream]bool{},
 	}
 	for _, id := range s.Transmissions {
@@ -178,7 +180,7 @@ func (h *Hub) Stop(raw []byte, s signed.Stop, issuer []byte) {
 			o.to[d] = true
 		}
 	}
-	if len(o.say.Order) > wire.MaxBody {
+	if len(o.raw) > wire.MaxBody {
 		o.left = 0 // too long for a datagram; control and beacons have it
 	}
 	if len(h.stops) >= maxStops {
@@ -186,7 +188,7 @@ func (h *Hub) Stop(raw []byte, s signed.Stop, issuer []byte) {
 	}
 	h.stops = append(h.stops, o)
 	for _, d := range h.live {
-		h.send(d, control.Message{Stop: &o.say})
+		h.send(d, o.say)
 	}
 	h.post(letter{}) // if the queue is full, the courier comes to the stops by itself
 }
@@ -201,7 +203,7 @@ func (h *Hub) sendStops(d *downstream, now mediaclock.Local) {
 	recent := h.stops[max(0, len(h.stops)-stopsOnJoin):]
 	for _, o := range recent {
 		if now.Sub(o.at) < stopAgeOnce {
-			h.send(d, control.Message{Stop: &o.say})
+			h.send(d, o.say)
 		}
 	}
 }
@@ -220,7 +222,7 @@ func (h *Hub) repeatStops(buf []byte) time.Duration {
 	h.stops = slices.DeleteFunc(h.stops, func(o *order) bool { return now.Sub(o.at) > stopMemory })
 	for _, o := range h.stops {
 		if o.left > 0 && o.next <= now {
-			all = append(all, due{o.say.Order, h.hearers(o)})
+			all = append(all, due{o.raw, h.hearers(o)})
 			o.left--
 			o.next = o.next.Add(stopGap)
 		}

@@ -18,8 +18,6 @@ import (
 )
 
 const (
-	// joinWait is how long a node may take to say Join once its connection stands.
-	joinWait = 10 * time.Second
 	// inheritFor is how long a relay that came back is fed for the loudspeakers that it had before, until it has
 	// said which it has now.
 	inheritFor = 5 * time.Second
@@ -53,12 +51,12 @@ type downstream struct {
 	counted    bool // in Hub.bound
 }
 
+const loopReason = "this node is fed through the one that asks, or its path is too long"
+
 var errReplaced = errors.New("the node has connected anew")
 
 // accept serves one control connection until it ends. control.Server calls it on a goroutine of its own.
 func (h *Hub) accept(c *control.Conn) {
-	young := time.AfterFunc(joinWait, func() { c.Close(control.ErrSilent) })
-	defer young.Stop()
 	var d *downstream
 	refused := false
 	err := c.Run(h.running, func(m control.Message) {
@@ -70,7 +68,6 @@ func (h *Hub) accept(c *control.Conn) {
 			refused = true
 			c.Close(control.ErrMalformed)
 		default:
-			young.Stop()
 			d = h.join(c, *m.Join)
 			refused = d == nil
 		}
@@ -88,20 +85,20 @@ func (h *Hub) join(c *control.Conn, j control.Join) *downstream {
 	refuse := func(code, reason string) *downstream {
 		h.o.Log.Warn("downstream refused", slog.String("node", node.ID), slog.String("name", node.Name),
 			slog.String("address", c.RemoteAddr().String()), slog.String("code", code))
-		c.Refuse(control.Refuse{Code: code, Reason: reason})
+		_ = c.Refuse(control.Refuse{Code: code, Reason: reason})
 		return nil
 	}
 	switch {
 	case node.Kind != identity.Relay && node.Kind != identity.Client:
-		return refuse("loop", "a streamer stands below nobody")
+		return refuse(control.CodeKind, "a streamer stands below nobody")
 	case node.ID == h.self.ID || topology.Loop(path, node.ID):
-		return refuse("loop", "this node is fed through the one that asks, or its path is too long")
+		return refuse(control.CodeLoop, loopReason)
 	}
 
 	h.mu.Lock()
 	if h.live[node.ID] == nil && len(h.live) >= maxDownstreams {
 		h.mu.Unlock()
-		return refuse("busy", "too many nodes are connected")
+		return refuse(control.CodeBusy, "too many nodes are connected")
 	}
 	d := h.enter(c, node, j)
 	h.mu.Unlock()
@@ -136,9 +133,9 @@ func (h *Hub) enter(c *control.Conn, node identity.Node, j control.Join) *downst
 		Node: node.ID, Via: h.self.ID, Kind: string(node.Kind), Zone: node.Zone, Version: printable(j.Version),
 		Address: c.RemoteAddr().String(), Standby: j.Standby, Since: h.wall(),
 	})
-	h.send(d, control.Message{Welcome: &control.Welcome{
+	h.send(d, h.frame(control.Message{Welcome: &control.Welcome{
 		Flow: d.flow.ID[:], Media: h.o.Config.advertised(h.MediaAddr().Port()), Path: h.o.Path(),
-	}})
+	}}))
 	h.sendStops(d, now)
 	d.zones, d.version = h.picture.Zones(node.ID)
 	h.match(d)
@@ -175,7 +172,7 @@ func (h *Hub) enrol(d *downstream, e control.Enrol) {
 	}
 	h.mu.Unlock()
 	if full {
-		h.reply(d, control.EnrolReply{Ref: e.Ref, Code: "busy", Error: "too many enrolments at once"})
+		h.reply(d, control.EnrolReply{Ref: e.Ref, Code: control.CodeBusy, Error: "too many enrolments at once"})
 		return
 	}
 	h.tasks.Go(func() {
@@ -191,7 +188,7 @@ func (h *Hub) enrol(d *downstream, e control.Enrol) {
 			reply.Code, reply.Error = refused.Code, refused.Reason
 		default:
 			h.o.Log.Warn("enrolment not forwarded", slog.String("via", d.node.ID), slog.Any("error", err))
-			reply.Code, reply.Error = "busy", "the issuer cannot be reached"
+			reply.Code, reply.Error = control.CodeBusy, "the issuer cannot be reached"
 		}
 		h.mu.Lock()
 		d.enrols--
@@ -204,12 +201,26 @@ func (h *Hub) reply(d *downstream, r control.EnrolReply) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if d.conn != nil {
-		h.send(d, control.Message{EnrolReply: &r})
+		h.send(d, h.frame(control.Message{EnrolReply: &r}))
 	}
 }
 
+// frame encodes a message once for all who get it; nil, and a line in the log, if it is larger than the channel takes.
+func (h *Hub) frame(m control.Message) *control.Frame {
+	f, err := control.Encode(m)
+	if err != nil {
+		h.o.Log.Error("message to downstreams not sent", slog.Any("error", err))
+		return nil
+	}
+	return &f
+}
+
 // send queues a message to d, which has a connection. A full queue ends the connection by itself. The caller holds mu.
-func (h *Hub) send(d *downstream, m control.Message) { _ = d.conn.Send(m) }
+func (h *Hub) send(d *downstream, f *control.Frame) {
+	if f != nil {
+		_ = d.conn.SendFrame(*f)
+	}
+}
 
 // parted handles the end of a control connection: the node is reported gone at once, but as long as its datagrams come
 // it is fed, for the sound does not depend on control.
@@ -296,15 +307,16 @@ func (h *Hub) downstreams() iter.Seq[*downstream] {
 // is refused.
 func (h *Hub) PathChanged() {
 	path := h.o.Path()
+	say := h.frame(control.Message{Path: &control.Path{Nodes: path}})
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, d := range h.live {
 		if topology.Loop(path, d.node.ID) {
-			h.o.Log.Warn("downstream refused", slog.String("node", d.node.ID), slog.String("code", "loop"))
-			d.conn.Refuse(control.Refuse{Code: "loop", Reason: "this node is fed through the one that asks, or its path is too long"})
+			h.o.Log.Warn("downstream refused", slog.String("node", d.node.ID), slog.String("code", control.CodeLoop))
+			_ = d.conn.Refuse(control.Refuse{Code: control.CodeLoop, Reason: loopReason})
 			continue
 		}
-		h.send(d, control.Message{Path: &control.Path{Nodes: path}})
+		h.send(d, say)
 	}
 }
 

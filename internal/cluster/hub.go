@@ -119,7 +119,12 @@ func (h *Hub) Bind(ctx context.Context) error {
 }
 
 // ControlAddr is where the control port listens; the zero value before Bind.
-func (h *Hub) ControlAddr() netip.AddrPort { return h.server.Addr() }
+func (h *Hub) ControlAddr() netip.AddrPort {
+	if h.socket.Load() == nil {
+		return netip.AddrPort{}
+	}
+	return h.server.Addr()
+}
 
 // MediaAddr is where datagrams are read, of the first family; the zero value before Bind.
 func (h *Hub) MediaAddr() netip.AddrPort {

@@ -143,7 +143,7 @@ func (h *Hub) digest(d *downstream, x control.Digest) {
 	h.rezone(d)
 	if now := h.clock.Now(); !agrees && (d.resynced == 0 || now.Sub(d.resynced) >= resyncGap) {
 		d.resynced = now
-		h.send(d, control.Message{Resync: &control.Resync{}})
+		h.send(d, h.frame(control.Message{Resync: &control.Resync{}}))
 	}
 }
 

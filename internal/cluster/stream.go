@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"bytes"
 	"log/slog"
 	"maps"
 	"sync"
@@ -30,8 +29,8 @@ type stream struct {
 	id   packet.TransmissionID
 	ssrc uint32
 	cert signed.SessionCert
-	say  control.Session
-	each time.Duration // of sound in one packet
+	say  *control.Frame // the Session that announces it
+	each time.Duration  // of sound in one packet
 	ring *fanout.Ring
 
 	// The media path's own.
@@ -63,10 +62,10 @@ type subscription struct {
 	budget fanout.Budget
 }
 
-func newStream(t *Transmission) *stream {
+func (h *Hub) newStream(t *Transmission) *stream {
 	s := &stream{
 		id: t.Cert.Transmission, ssrc: t.Cert.SSRC, cert: t.Cert,
-		say:  control.Session{Cert: bytes.Clone(t.Raw), Issuer: bytes.Clone(t.Issuer)},
+		say:  h.frame(control.Message{Session: &control.Session{Cert: t.Raw, Issuer: t.Issuer}}),
 		each: mediaclock.Samples(t.Cert.Packet).Duration(),
 		subs: map[*downstream]*subscription{},
 	}
@@ -125,7 +124,7 @@ func (h *Hub) Open(t *Transmission) {
 		h.o.Log.Warn("transmission not fed: too many on air", slog.String("transmission", hex(id)))
 		return
 	}
-	s := newStream(t)
+	s := h.newStream(t)
 	h.open[id] = s
 	if other := (*h.streams.Load())[s.ssrc]; other != nil {
 		// Once in 2^32; media can name only one of them.
@@ -210,7 +209,7 @@ func (h *Hub) subscribe(d *downstream, s *stream) {
 	d.streams[s] = true
 	s.subs[d] = &subscription{}
 	if d.conn != nil {
-		h.send(d, control.Message{Session: &s.say})
+		h.send(d, s.say)
 	}
 	if _, ok := d.flow.Path(); ok {
 		h.touch(s)
