@@ -32,10 +32,8 @@ type heldPacket struct {
 	raw   [packet.MaxLen]byte
 }
 
-// put copies a packet into a free slot.
+// put copies a packet into a free slot. The caller holds mu.
 func (h *hold) put(now mediaclock.Local, raw []byte, ssrc uint32, from int) Verdict {
-	h.mu.Lock()
-	defer h.mu.Unlock()
 	for i := range h.slots {
 		s := &h.slots[i]
 		if s.used {

@@ -63,9 +63,12 @@ func (t *Table) judge(now Now, raw []byte, from int) (packet.Packet, *Transmissi
 	if err != nil {
 		return packet.Packet{}, nil, Malformed
 	}
-	x := t.BySSRC(p.SSRC)
+	x := (*t.bySSRC.Load())[p.SSRC]
 	if x == nil {
-		return p, nil, t.hold.put(now.Local, raw, p.SSRC, from)
+		var v Verdict
+		if x, v = t.keep(now, raw, p.SSRC, from); x == nil {
+			return p, nil, v
+		}
 	}
 	if v := t.consistent(now, p, x); v != Accepted {
 		return p, nil, v
@@ -90,6 +93,17 @@ func (t *Table) judge(now Now, raw []byte, from int) (packet.Packet, *Transmissi
 		return p, nil, v
 	}
 	return p, x, v
+}
+
+// keep holds a packet of an unknown transmission, unless its certificate has come this moment: open publishes the
+// transmission before it takes what was held, so a second look under the hold's lock misses neither.
+func (t *Table) keep(now Now, raw []byte, ssrc uint32, from int) (*Transmission, Verdict) {
+	t.hold.mu.Lock()
+	defer t.hold.mu.Unlock()
+	if x := (*t.bySSRC.Load())[ssrc]; x != nil {
+		return x, Accepted
+	}
+	return nil, t.hold.put(now.Local, raw, ssrc, from)
 }
 
 // consistent compares the packet with its certificate and with network time.
@@ -149,27 +163,6 @@ func (x *Transmission) mark(now Now, p packet.Packet, sum uint64) Verdict {
 		x.last, x.hasLast, x.lastAt = p.Index, true, now.Local
 	}
 	return Accepted
-}
-
-// Missing appends to dst the indexes up to the highest that were not accepted, oldest first, and looks back at most
-// depth packets. It allocates nothing if dst has room.
-func (x *Transmission) Missing(dst []seq.Index, depth int) []seq.Index {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	top, ok := x.window.Highest()
-	if !ok {
-		return dst
-	}
-	from := seq.Index(x.Cert.Index0)
-	if back := seq.Index(min(depth, seq.WindowSize-1)); top >= back && top-back > from {
-		from = top - back
-	}
-	for i := from; i < top; i++ {
-		if x.window.Fresh(i) {
-			dst = append(dst, i)
-		}
-	}
-	return dst
 }
 
 // Best returns of list the transmission that goes before all others among those accept agrees to; nil if there is

@@ -112,6 +112,13 @@ func (t *Transmission) Highest() (i seq.Index, ok bool) {
 	return t.window.Highest()
 }
 
+// Closed reports whether the transmission refuses media: it ended, was stopped, or its certificate is over.
+func (t *Transmission) Closed() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.closed
+}
+
 // Sent returns the highest index that the streamer says it has sent, from the newest beacon.
 func (t *Transmission) Sent() (i seq.Index, ok bool) {
 	t.mu.Lock()
@@ -188,8 +195,14 @@ func (t *Table) Get(id packet.TransmissionID) *Transmission {
 	return t.byID[id]
 }
 
-// BySSRC returns the open transmission that carries ssrc, nil if there is none. It takes no lock.
-func (t *Table) BySSRC(ssrc uint32) *Transmission { return (*t.bySSRC.Load())[ssrc] }
+// BySSRC returns the open transmission that carries ssrc, nil if there is none.
+func (t *Table) BySSRC(ssrc uint32) *Transmission {
+	x := (*t.bySSRC.Load())[ssrc]
+	if x == nil || x.Closed() {
+		return nil
+	}
+	return x
+}
 
 // Session takes a certificate and its issuer's, as a control message carries them (issuer may be empty). One that is
 // known already changes nothing. Errors wrap identity's, or ErrRefused.
@@ -266,8 +279,11 @@ func (t *Table) publish() {
 	m := make(map[uint32]*Transmission, len(t.byID))
 	var rate int64
 	for _, x := range t.byID {
-		if x.state == Opened || x.state == Silent || x.state == Dormant {
+		open := x.state == Opened || x.state == Silent || x.state == Dormant
+		if open || m[x.Cert.SSRC] == nil { // what still comes of a closed one is then known for what it is
 			m[x.Cert.SSRC] = x
+		}
+		if open {
 			rate += mediaclock.Rate / int64(x.Cert.Packet)
 		}
 	}
