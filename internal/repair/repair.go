@@ -87,12 +87,16 @@ func New(first seq.Index, packet time.Duration) *Tracker {
 	return &Tracker{packet: packet, low: first}
 }
 
+// From moves the first packet of concern back to first, if it lies above.
+func (t *Tracker) From(first seq.Index) { t.low = min(t.low, first) }
+
 // Arrived records that the packet i came and passed every check. It reports whether it had been asked for: then it
 // counts as repaired.
 func (t *Tracker) Arrived(i seq.Index, now mediaclock.Local) (asked bool) {
 	c := t.cell(i)
 	if c == nil {
-		return false
+		c = &t.cells[i%window] // given up already, but it may have been asked for
+		return c.used && c.index == i && c.asked
 	}
 	if c.here {
 		return c.asked

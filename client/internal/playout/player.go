@@ -50,9 +50,11 @@ type Player struct {
 }
 
 // New returns a Player with nothing to play.
-func New() *Player {
+func New() *Player { return newPlayer(newSinc()) }
+
+func newPlayer(table sinc) *Player {
 	return &Player{
-		sinc:     newSinc(),
+		sinc:     table,
 		streams:  make([]*Stream, 0, MaxStreams),
 		requests: make([]Request, 0, MaxStreams*4),
 		resumes:  make([]wire.ResumeBody, 0, MaxStreams),

@@ -79,6 +79,7 @@ type Stream struct {
 	frames int64 // a packet
 	start  int64 // the frame where the programme starts here; -1: not known yet
 	end    int64 // frames in all; -1: the last packet has not come
+	due0   int64 // the decoded sample that was due at the last look
 	have   int64 // one past the newest frame that came
 	known  int64 // frames known to have been sent: those, and what beacons say
 	tail   int64 // where the sound ends, in decoded samples; valid if end is known
@@ -103,7 +104,9 @@ type Stream struct {
 	delayN int
 
 	scratch [6 * frame]int16 // the longest Opus packet
-	faults  uint64           // packets that libopus refused
+	bridge  [frame]int16     // the guess continued, to fade from; valid if bridged
+	bridged bool
+	faults  uint64 // packets that libopus refused
 }
 
 // NewStream returns a stream of the transmission that c, which is verified, describes. dec is its own from here on.
@@ -154,10 +157,13 @@ const (
 // put takes a packet; see Player.Packet.
 func (s *Stream) put(i seq.Index, payload []byte, last bool, now mediaclock.Local) Verdict {
 	k, ok := s.number(i)
-	if !ok || k*s.frames < s.start {
+	if ok && last {
+		s.ends(k)
+	}
+	if !ok || k*s.frames < s.start && !s.earlier(k) {
 		return Before
 	}
-	if s.state == Ended {
+	if s.state == Ended || s.end >= 0 && k*s.frames >= s.end {
 		return Closed
 	}
 	if s.start >= 0 && k > s.ledger.next/s.frames+s.buf.room() {
@@ -166,9 +172,6 @@ func (s *Stream) put(i seq.Index, payload []byte, last bool, now mediaclock.Loca
 	s.have = max(s.have, (k+1)*s.frames)
 	s.known = max(s.known, s.have)
 	s.arrived = max(s.arrived, now)
-	if last {
-		s.ends(k)
-	}
 	asked := s.track != nil && s.track.Arrived(i, now)
 	for f := k * s.frames; f < min((k+1)*s.frames, s.ledger.next); f++ {
 		s.ledger.came(f)
@@ -182,9 +185,22 @@ func (s *Stream) put(i seq.Index, payload []byte, last bool, now mediaclock.Loca
 	return Stored
 }
 
+// earlier moves the start of the programme back to packet k, if nothing has sounded and k is still to come: what a late
+// joiner got first was out of order, or what it missed was sent again.
+func (s *Stream) earlier(k int64) bool {
+	if s.active || s.ledger.next > s.start || k*int64(s.cert.Packet) <= s.due0 {
+		return false
+	}
+	s.start = k * s.frames
+	s.ledger.begin(s.start)
+	s.track.From(s.index(k))
+	return true
+}
+
 // ends records that packet k is the last. Where it came late, what is guessed beyond it already fades out.
 func (s *Stream) ends(k int64) {
 	s.end = (k + 1) * s.frames
+	s.have, s.known = min(s.have, s.end), min(s.known, s.end)
 	s.tail = s.end * frame
 	if s.active {
 		s.tail = max(s.tail, s.hi+frame)
@@ -230,6 +246,7 @@ func (s *Stream) arrival() float32 {
 // resolve finds where the programme starts for this loudspeaker, once it can: at the transmission's first packet if
 // that is still to come, else at the first packet at hand that is not due yet. x is the decoded sample due now.
 func (s *Stream) resolve(x float64) {
+	s.due0 = floor(x)
 	if s.start >= 0 {
 		return
 	}
@@ -313,8 +330,10 @@ func (s *Stream) produce(d int64) {
 			continue
 		}
 		if p := s.buf.get(f / s.frames); p != nil {
+			from := f % s.frames * frame
+			s.bridged = from > 0 && s.run > 0 && s.dec.Conceal(s.bridge[:]) == nil
 			if n, err := s.decode(p); err == nil {
-				s.take(p, f%s.frames*frame, n)
+				s.take(p, from, n)
 				continue
 			}
 		}
@@ -334,24 +353,15 @@ func (s *Stream) take(p *slot, from, n int64) {
 		s.ledger.add(r, s.known)
 		s.heard = s.ledger.next - 1
 	}
-	level, joint := float32(1), int64(0)
-	switch {
-	case s.run > concealFull: // it had begun to fade: come back as gently
-		level = concealLevel(s.run)
-		joint = edge
-	case s.run > 0 && from > 0: // the guess stops in the middle of a packet: libopus does not smooth that
-		joint = edge
-	}
-	faded := s.run > concealFull
 	for i, v := range sound {
 		x := float32(v)
-		if int64(i) < joint {
-			w := (float32(i) + 0.5) / float32(joint)
-			if faded {
+		if w := (float32(i) + 0.5) / edge; w < 1 {
+			if s.run > concealFull { // it had begun to fade: come back as gently
+				level := concealLevel(s.run)
 				x *= level + (1-level)*w
 			}
-			if from > 0 {
-				x = x*w + s.mirror(int64(i))*(1-w)
+			if s.bridged { // the guess stops in the middle of a packet, which libopus does not smooth
+				x = x*w + float32(s.bridge[i])*concealLevel(s.run+int64(i))*(1-w)
 			}
 		}
 		s.pcm[(s.hi+int64(i))%history] = x
@@ -359,14 +369,6 @@ func (s *Stream) take(p *slot, from, n int64) {
 	s.hi += int64(len(sound))
 	s.lo = max(s.lo, s.hi-history)
 	s.run = 0
-}
-
-// mirror returns the sample as far before hi as i lies behind it: the sound so far, continued without a step.
-func (s *Stream) mirror(i int64) float32 {
-	if p := s.hi - 1 - i; p >= s.lo {
-		return s.pcm[p%history]
-	}
-	return 0
 }
 
 // conceal appends 20 ms of guess.

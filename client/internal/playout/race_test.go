@@ -1,0 +1,5 @@
+//go:build race
+
+package playout
+
+const raceOn = true
