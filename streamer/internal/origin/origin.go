@@ -83,7 +83,7 @@ type Transmission struct {
 
 	encoder *codec.Encoder
 	voice   *voice.Processor
-	level   atomic.Value // voice.Level of the last frame
+	level   atomic.Pointer[voice.Level] // of the newest packet
 
 	plain [codec.MaxPacketBytes]byte // Opus packet being made
 	out   [packet.MaxLen]byte        // datagram being made; Sink.Media copies it
@@ -126,15 +126,16 @@ func New(plan Plan, issuer Issuer, sink Sink, now func() mediaclock.Instant) (*T
 		return nil, fmt.Errorf("open encoder: %w", err)
 	}
 	t.voice = voice.New(voice.Options{HighPass: plan.Live})
-	t.level.Store(voice.Level{})
+	silence := voice.Silence()
+	t.level.Store(&silence)
 	return t, nil
 }
 
 // ID returns the transmission's id.
 func (t *Transmission) ID() packet.TransmissionID { return t.id }
 
-// Level returns the level of the newest frame, as listeners get it. Safe from any goroutine.
-func (t *Transmission) Level() voice.Level { return t.level.Load().(voice.Level) }
+// Level returns the level of the newest sound, as listeners get it. Safe from any goroutine.
+func (t *Transmission) Level() voice.Level { return *t.level.Load() }
 
 // Progress tells a Run's caller how far the transmission has come. The calls come from Run's goroutine.
 type Progress struct {
@@ -169,8 +170,9 @@ func (t *Transmission) Run(ctx context.Context, src Source, p Progress) error {
 		case err != nil && !errors.Is(err, io.EOF):
 			return fmt.Errorf("read sound: %w", err)
 		}
-		t.level.Store(t.voice.Process(part))
+		level := t.voice.Process(part)
 		if (n+1)%t.plan.Frames == 0 {
+			t.level.Store(&level)
 			if err := t.emit(pcm, left == 0, n == t.plan.Frames-1); err != nil {
 				return err
 			}

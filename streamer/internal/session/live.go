@@ -107,7 +107,7 @@ func (l *live) level() voice.Level {
 	if t := l.transmission.Load(); t != nil {
 		return t.Level()
 	}
-	return voice.Level{}
+	return voice.Silence()
 }
 
 // run is the session's whole life.
@@ -231,7 +231,7 @@ func (l *live) prepare() (*origin.Transmission, error) {
 		Session: id, Zones: x.Zones, KeyZone: keyZone, Epoch: key.Epoch, Secret: key.Secret,
 		Kind: signed.KindLive, Class: rank(x.Class), Level: l.request.Level, Fence: fence,
 		Delay: l.profile.delay, Frames: l.profile.frames, Live: x.SourceKind == SourceBrowser,
-		Encoder: encoder(l.m.Config.Encoder), Validity: validity,
+		Encoder: encoder(l.m.Config.Encoder, x.SourceKind), Validity: validity,
 	}, l.m.Issuer, l.m.Sink, l.m.Now)
 	if err != nil {
 		return nil, err

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"dongthanh/codec"
+	"dongthanh/internal/config"
 	"dongthanh/internal/signed"
 	"dongthanh/internal/zone"
 	"dongthanh/streamer/internal/store"
@@ -17,15 +18,29 @@ type Config struct {
 	Encoder        EncoderConfig `yaml:"encoder"`
 }
 
-// EncoderConfig is the quality of speech.
+// EncoderConfig is the quality of the sound.
 type EncoderConfig struct {
-	Bitrate    int `yaml:"bitrate"`    // bits a second
-	Complexity int `yaml:"complexity"` // of libopus, 0 to 10
+	Bitrate      int `yaml:"bitrate"`       // of a microphone, bits a second
+	MusicBitrate int `yaml:"music_bitrate"` // of files and lines
+	Complexity   int `yaml:"complexity"`    // of libopus, 0 to 10
+}
+
+// Validate holds the settings to what the codec takes.
+func (c EncoderConfig) Validate() (faults []config.Fault) {
+	for _, r := range []struct {
+		key             string
+		value, low, top int
+	}{{"bitrate", c.Bitrate, 6000, 80000}, {"music_bitrate", c.MusicBitrate, 6000, 80000}, {"complexity", c.Complexity, 0, 10}} {
+		if r.value < r.low || r.value > r.top {
+			faults = append(faults, config.Faultf(r.key, "%d, want %d to %d", r.value, r.low, r.top))
+		}
+	}
+	return faults
 }
 
 // DefaultConfig is what a streamer without a configuration does.
 func DefaultConfig() Config {
-	return Config{MicrophoneWait: 20 * time.Second, Encoder: EncoderConfig{Bitrate: 32000, Complexity: 5}}
+	return Config{MicrophoneWait: 20 * time.Second, Encoder: EncoderConfig{Bitrate: 32000, MusicBitrate: 64000, Complexity: 5}}
 }
 
 // profile is a delay profile of DESIGN §5.
@@ -122,7 +137,11 @@ func rank(class string) signed.Class {
 	return c
 }
 
-// encoder is the codec's configuration of a session.
-func encoder(c EncoderConfig) codec.EncoderConfig {
-	return codec.EncoderConfig{Bitrate: c.Bitrate, Complexity: c.Complexity}
+// encoder is the codec's configuration for a source. What comes from a file or a line is sent as it is, with its bass
+// and as music, if need be; only a microphone is surely a voice.
+func encoder(c EncoderConfig, source string) codec.EncoderConfig {
+	if source == SourceBrowser {
+		return codec.EncoderConfig{Bitrate: c.Bitrate, Complexity: c.Complexity}
+	}
+	return codec.EncoderConfig{Bitrate: c.MusicBitrate, Complexity: c.Complexity, Music: true}
 }

@@ -65,7 +65,7 @@ type Request struct {
 // Session is a broadcast as its record stands, with how loud it is now.
 type Session struct {
 	store.Session
-	Level voice.Level // zero unless on air
+	Level voice.Level // silence unless on air
 }
 
 // Records is the part of the store a session needs.
@@ -248,7 +248,7 @@ func (m *Manager) Get(ctx context.Context, id string) (Session, error) {
 		return Session{Session: l.record(), Level: l.level()}, nil
 	}
 	x, err := m.Records.Session(ctx, id)
-	return Session{Session: x}, err
+	return Session{Session: x, Level: voice.Silence()}, err
 }
 
 // List returns at most limit sessions, newest first, from before the session with id before (empty: the newest).
@@ -259,7 +259,7 @@ func (m *Manager) List(ctx context.Context, before string, limit int) ([]Session
 	}
 	out := make([]Session, len(list))
 	for i, x := range list {
-		out[i].Session = x
+		out[i] = Session{Session: x, Level: voice.Silence()}
 		if l, err := m.find(x.ID); err == nil {
 			out[i] = Session{Session: l.record(), Level: l.level()}
 		}
