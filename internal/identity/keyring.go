@@ -19,8 +19,9 @@ import (
 const (
 	ringFile = "zonekeys.json"
 
-	// epochs is how many of a zone are kept: the one before, the current and the next (DESIGN §4).
-	epochs = 3
+	// epochs is how many of a zone are kept, the newest: the one before, the one in force and the next (DESIGN §4), and
+	// one more, since a revocation skips an epoch that was handed out and the one in force is not known here.
+	epochs = 4
 )
 
 // Keyring holds a node's zone secrets, in memory and on disk, so that a loudspeaker that comes back hears at once. Safe
@@ -114,8 +115,9 @@ func with(m map[uint32][32]byte, epoch uint32, secret [32]byte) map[uint32][32]b
 		m = make(map[uint32][32]byte)
 	}
 	m[epoch] = secret
-	newest := slices.Max(slices.Collect(maps.Keys(m)))
-	maps.DeleteFunc(m, func(e uint32, _ [32]byte) bool { return e+epochs <= newest })
+	if len(m) > epochs {
+		delete(m, slices.Min(slices.Collect(maps.Keys(m))))
+	}
 	return m
 }
 
