@@ -142,7 +142,9 @@ func (s *streamer) routes() http.Handler {
 	for _, path := range []string{"GET /healthz", "GET /readyz", "GET /metrics"} {
 		mux.Handle(path, s.admin.Handler())
 	}
-	mux.Handle("/", console.New(console.Options{Accounts: s.accounts, Store: s.store, Version: program.Version(), Log: s.log}))
+	mux.Handle("/", console.New(console.Options{
+		Accounts: s.accounts, Store: s.store, Version: program.Version(), Secure: s.cfg.HTTP.TLS.Cert != "", Log: s.log,
+	}))
 	return mux
 }
 
