@@ -6,14 +6,11 @@
 package link
 
 import (
-	"context"
-	"errors"
 	"log/slog"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"dongthanh/internal/clock"
 	"dongthanh/internal/control"
 	"dongthanh/internal/identity"
 	"dongthanh/internal/mediaclock"

@@ -14,8 +14,8 @@ const (
 	missedPongs = 3                       // pings without an answer, over at least …
 	missedTime  = 2500 * time.Millisecond // … this, and nothing else heard for quiet: the upstream is dead
 	quiet       = 1500 * time.Millisecond
-	missedAll   = 7                      // this many even if sound still comes: our datagrams do not get through
-	rebindAfter = 2                      // pings without an answer: try another source port, the NAT may have forgotten ours
+	missedAll   = 12                     // this many even if sound still comes: our datagrams do not get through
+	rebindAfter = 4                      // pings without an answer: try another source port, the NAT may have forgotten ours
 	rebindEvery = 5 * time.Second        // doubled up to …
 	rebindMax   = 60 * time.Second       // … this
 	overlap     = 500 * time.Millisecond // the old upstream goes on for this long after a switch; copies cost nothing but bytes
@@ -30,6 +30,7 @@ const (
 	pingFirst = 60 * time.Millisecond // the first firstPings pings, so that a node has time within a second of its start
 	pingYoung = 250 * time.Millisecond
 	pingOnAir = time.Second
+	pingAgain = 500 * time.Millisecond // after a ping that found no answer; 20 % loss each way lose every third exchange
 	pingIdle  = 15 * time.Second
 	firstPing = 4
 	youngFor  = 10 * time.Second
@@ -59,9 +60,10 @@ type view struct {
 	flow   bool // datagrams may be sent; outlives the control connection
 	failed bool // an attempt to join has failed since the start
 
-	ponged     bool // since the flow began
-	unanswered int  // pings since the last pong
-	since      mediaclock.Local
+	ponged     bool             // since the flow began
+	unanswered int              // pings since the last pong
+	since      mediaclock.Local // when the first of them left
+	last       mediaclock.Local // when the last ping left
 	heard      mediaclock.Local // any datagram
 	media      mediaclock.Local // sound
 	wellSince  mediaclock.Local // alive and fed since; 0: is not
@@ -205,7 +207,7 @@ func (p *picker) due(now mediaclock.Local) (orders []order, next mediaclock.Loca
 			orders = append(orders, order{kind: rebind, to: i})
 			v.ping = now
 		}
-		if v.ping <= now {
+		if v.ping <= now || p.again(i) <= now {
 			orders = append(orders, order{kind: sendPing, to: i, active: p.wants(i)})
 			p.pinged(now, i)
 		}
@@ -243,6 +245,7 @@ func (p *picker) pinged(now mediaclock.Local, i int) {
 	}
 	v.unanswered++
 	v.pings++
+	v.last = now
 	switch {
 	case v.pings < firstPing:
 		v.ping = now.Add(pingFirst)
@@ -255,15 +258,19 @@ func (p *picker) pinged(now mediaclock.Local, i int) {
 	}
 }
 
-// deadline is when upstream i needs a look again. An idle ping without an answer is repeated after a second.
+// again is when a ping without an answer is repeated; far away where there is none.
+func (p *picker) again(i int) mediaclock.Local {
+	v := &p.views[i]
+	if v.unanswered == 0 || v.pings < firstPing {
+		return v.ping
+	}
+	return v.last.Add(pingAgain)
+}
+
+// deadline is when upstream i needs a look again.
 func (p *picker) deadline(now mediaclock.Local, i int) mediaclock.Local {
 	v := &p.views[i]
-	if v.unanswered > 0 && v.ping > now.Add(pingOnAir) && v.pings >= firstPing {
-		if again := v.since.Add(time.Duration(v.unanswered) * pingOnAir); v.ping > again {
-			v.ping = max(again, now.Add(pingYoung))
-		}
-	}
-	next := v.ping
+	next := min(v.ping, p.again(i))
 	if v.mute != 0 {
 		next = min(next, v.mute)
 	}
@@ -307,7 +314,7 @@ func (p *picker) choose(now mediaclock.Local) {
 	case best < 0 || best == p.active:
 		return
 	case p.active < 0:
-		if best > 0 && !p.views[0].failed && now < p.start.Add(grace) {
+		if (best > 0 || top < 2) && !p.views[0].failed && now < p.start.Add(grace) {
 			return // the preferred one is still at it
 		}
 	case p.rank(now, p.active) < top:
@@ -328,7 +335,7 @@ func (p *picker) switchTo(now mediaclock.Local, to int) {
 		return
 	}
 	p.failovers++
-	p.views[from].resumes = 0
+	p.views[from].resumes, p.views[from].wellSince = 0, 0
 	if p.views[from].flow {
 		p.views[from].mute = now.Add(overlap)
 	}
@@ -347,7 +354,9 @@ func (p *picker) settle(now mediaclock.Local) {
 		old := &p.views[p.active]
 		delivers := now.Sub(v.media) <= mediaAge && v.media >= v.tried
 		if delivers && now.Sub(old.media) > deaf && now.Sub(v.tried) > deaf {
-			old.shunned = now.Add(distrust)
+			if now.Sub(old.heard) <= time.Second { // it lives, and yet sends no sound
+				old.shunned = now.Add(distrust)
+			}
 			p.switchTo(now, i)
 			continue
 		}
