@@ -18,6 +18,9 @@ const (
 	// again is added to the round trip before a packet is asked for once more: the relay answers a packet at most
 	// every half round trip, and its answer may wait behind others.
 	again = 20 * time.Millisecond
+	// lastCall is how shortly before the last chance a packet is asked for once more, if the relay will answer: owners
+	// look every 10 ms.
+	lastCall = 15 * time.Millisecond
 	// bothAfter is the age of a gap from which the standby upstream is asked too: by then two requests to the
 	// active one have failed, so it may be dead.
 	bothAfter = 220 * time.Millisecond
@@ -200,7 +203,8 @@ func (t *Tracker) wanted(c *cell, i seq.Index, now mediaclock.Local, rtt time.Du
 	if now.Add(rtt) > t.deadline(i) {
 		return false
 	}
-	return c.at == 0 || now.Sub(c.at) >= rtt+again
+	since := now.Sub(c.at)
+	return c.at == 0 || since >= rtt+again || now.Add(rtt+lastCall) > t.deadline(i) && since >= rtt/2+settle
 }
 
 // upper is the highest index that may be asked for.
