@@ -180,6 +180,9 @@ func (s *streamer) close() {
 	if s.mics != nil {
 		s.report("close microphones", s.mics.Close())
 	}
+	if s.library != nil {
+		s.report("close library", s.library.Close())
+	}
 	if s.redis != nil {
 		s.report("close redis", s.redis.Close())
 	}

@@ -51,7 +51,7 @@ type Listeners struct {
 // Enroller issues certificates, and the envelopes with the zone secrets a node may hold.
 type Enroller interface {
 	Enrol(ctx context.Context, r control.EnrolRequest) (*control.EnrolResponse, error)
-	ZoneKeys(ctx context.Context, node store.Node) ([][]byte, error)
+	ZoneKeys(ctx context.Context, node string) ([][]byte, error)
 	DER() []byte
 }
 
@@ -142,7 +142,7 @@ func (p *Picture) handKeys(ctx context.Context, id string) error {
 	if !ok || n.Kind != store.NodeClient {
 		return nil // relays carry envelopes and hold no key
 	}
-	envelopes, err := p.Enroller.ZoneKeys(ctx, n)
+	envelopes, err := p.Enroller.ZoneKeys(ctx, id)
 	if err != nil {
 		return err
 	}

@@ -22,6 +22,7 @@ import (
 	"dongthanh/internal/signed"
 	"dongthanh/internal/zone"
 	"dongthanh/streamer/internal/ingest"
+	"dongthanh/streamer/internal/library"
 	"dongthanh/streamer/internal/origin"
 	"dongthanh/streamer/internal/store"
 	"dongthanh/streamer/internal/voice"
@@ -105,7 +106,7 @@ type Audience interface {
 
 // Library opens the audio of a SourceFile.
 type Library interface {
-	Source(ctx context.Context, id string) (ingest.Source, error)
+	Open(ctx context.Context, id string) (*library.Sound, error)
 }
 
 // Options are what a Manager needs; all are required.
@@ -165,9 +166,11 @@ func (m *Manager) Start(ctx context.Context, r Request) (store.Session, bool, er
 	}
 	var src ingest.Source
 	if r.Source == SourceFile {
-		if src, err = m.Library.Source(ctx, r.Audio); err != nil {
+		sound, err := m.Library.Open(ctx, r.Audio)
+		if err != nil {
 			return store.Session{}, false, fmt.Errorf("%w: %w", ErrAudio, err)
 		}
+		src = ingest.NewFile(sound, sound)
 	}
 	x, again, err := m.admit(ctx, x, r, profile, src)
 	if (err != nil || again) && src != nil {
