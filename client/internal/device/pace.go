@@ -1,0 +1,73 @@
+package device
+
+import (
+	"context"
+	"log/slog"
+	"math"
+	"runtime"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"dongthanh/internal/mediaclock"
+)
+
+const (
+	// blockSamples is what is asked for at once: 10 ms.
+	blockSamples = 480
+	// lead is how long before it sounds a block is asked for, as a sound card's buffer would: DESIGN §5 allows 40 ms
+	// where the delay is 150 ms.
+	lead = 20 * time.Millisecond
+	// patience is how late a block may be asked for and still be written whole. A sound card pulls by itself while
+	// the process waits for a core; a virtual one cannot, and a busy machine shall not be heard. Beyond it the device
+	// has run dry, and what it missed is silence.
+	patience = 250 * time.Millisecond
+)
+
+// pace asks for blocks in real time by a crystal of its own.
+type pace struct {
+	rate      float64 // samples a second of the monotonic clock
+	now       func() mediaclock.Local
+	sleep     func(mediaclock.Local)
+	log       *slog.Logger
+	underruns prometheus.Counter
+}
+
+// at returns when sample n sounds if sample 0 sounds at start.
+func (p *pace) at(start mediaclock.Local, n int64) mediaclock.Local {
+	return start.Add(time.Duration(math.Round(float64(n) / p.rate * 1e9)))
+}
+
+// run asks fill for blocks and hands each to write, in order and without a gap; write may keep nothing of it.
+func (p *pace) run(ctx context.Context, start mediaclock.Local, fill func(Block), write func([]int16) error) error {
+	runtime.LockOSThread() // a thread of its own wakes ten times nearer to the moment (facts: timers)
+	defer runtime.UnlockOSThread()
+	b := Block{PCM: make([]int16, blockSamples)}
+	for {
+		p.sleep(p.at(start, b.First).Add(-lead))
+		if ctx.Err() != nil {
+			return nil
+		}
+		now := p.now()
+		b.Played = int64(math.Floor(now.Sub(start).Seconds() * p.rate))
+		b.Now = p.at(start, b.Played)
+		if now.Sub(p.at(start, b.First)) > patience {
+			missed := (b.Played - b.First) / blockSamples * blockSamples
+			p.underruns.Inc()
+			p.log.Warn("device ran dry", "missed", mediaclock.Samples(missed).Duration())
+			clear(b.PCM)
+			for range missed / blockSamples {
+				if err := write(b.PCM); err != nil {
+					return err
+				}
+			}
+			b.First += missed
+			continue
+		}
+		fill(b)
+		if err := write(b.PCM); err != nil {
+			return err
+		}
+		b.First += blockSamples
+	}
+}
