@@ -2,6 +2,7 @@ package topology
 
 import (
 	"maps"
+	"math"
 	"slices"
 
 	"dongthanh/internal/mediaclock"
@@ -13,6 +14,7 @@ import (
 type Picture struct {
 	routes map[string]*route
 	union  map[key][]*sighting // the one heard of last stands last, and its word counts
+	vias   map[string][]string // of union's keys, by node
 
 	// What has been told upwards, and what may differ from that.
 	told    map[key]Member
@@ -27,7 +29,8 @@ type Picture struct {
 // NewPicture returns an empty picture.
 func NewPicture() *Picture {
 	return &Picture{
-		routes: map[string]*route{}, union: map[key][]*sighting{}, told: map[key]Member{}, isDirty: map[key]bool{},
+		routes: map[string]*route{}, union: map[key][]*sighting{}, vias: map[string][]string{},
+		told: map[key]Member{}, isDirty: map[key]bool{},
 	}
 }
 
@@ -111,10 +114,8 @@ func (p *Picture) Apply(now mediaclock.Local, id string, full bool, members []Me
 // Expire forgets what a new beginning has not named in time.
 func (p *Picture) Expire(now mediaclock.Local) {
 	for _, r := range p.routes {
-		for _, s := range r.members {
-			if s.until != 0 && now >= s.until {
-				p.drop(r, s)
-			}
+		if r.until != 0 && now >= r.until {
+			p.expire(r, now)
 		}
 	}
 }
@@ -126,10 +127,8 @@ func (p *Picture) Agrees(id string, d Digest) bool {
 	if r == nil {
 		return true // it has left; there is nothing to mend
 	}
-	for _, s := range r.members {
-		if s.until != 0 {
-			p.drop(r, s)
-		}
+	if r.until != 0 {
+		p.expire(r, math.MaxInt64)
 	}
 	return r.digest == d
 }
@@ -159,11 +158,8 @@ func (p *Picture) Route(node string) (id string, ok bool) {
 		return node, true
 	}
 	best := -1
-	for k, sightings := range p.union { // keys for one node are delivered a few times a day
-		if k.node != node {
-			continue
-		}
-		for _, s := range sightings {
+	for _, via := range p.vias[node] {
+		for _, s := range p.union[key{node, via}] {
 			score := 0
 			if !s.m.Standby {
 				score += 2
@@ -208,7 +204,24 @@ func (p *Picture) Refused() int {
 	return n
 }
 
+// expire drops what should have been named by now.
+func (p *Picture) expire(r *route, now mediaclock.Local) {
+	r.until = 0
+	for _, s := range r.members {
+		switch {
+		case s.until == 0:
+		case now >= s.until:
+			p.drop(r, s)
+		case r.until == 0 || s.until < r.until:
+			r.until = s.until
+		}
+	}
+}
+
 func (r *route) stale(now mediaclock.Local) {
+	if r.until == 0 {
+		r.until = now.Add(Grace)
+	}
 	for _, s := range r.members {
 		if s.until == 0 {
 			s.until = now.Add(Grace)
@@ -226,18 +239,24 @@ func (p *Picture) drop(r *route, s *sighting) {
 
 // see enters a sighting into the union.
 func (p *Picture) see(s *sighting) {
-	p.union[s.m.key()] = append(p.union[s.m.key()], s)
-	p.touch(s.m.key())
+	k := s.m.key()
+	if p.union[k] == nil {
+		p.vias[k.node] = append(p.vias[k.node], k.via)
+	}
+	p.union[k] = append(p.union[k], s)
+	p.touch(k)
 }
 
 // lose takes the route's sighting out of the union.
 func (p *Picture) lose(s *sighting) {
 	k := s.m.key()
 	rest := slices.DeleteFunc(p.union[k], func(x *sighting) bool { return x.route == s.route })
-	if len(rest) == 0 {
-		delete(p.union, k)
-	} else {
+	if len(rest) > 0 {
 		p.union[k] = rest
+	} else if delete(p.union, k); len(p.vias[k.node]) == 1 {
+		delete(p.vias, k.node)
+	} else {
+		p.vias[k.node] = slices.DeleteFunc(p.vias[k.node], func(v string) bool { return v == k.via })
 	}
 	p.touch(k)
 }

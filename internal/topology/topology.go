@@ -104,6 +104,7 @@ type route struct {
 	digest  Digest            // of members
 	zones   map[zone.Zone]int // of loudspeakers, with self; how many in each
 	version uint64            // of zones
+	until   mediaclock.Local  // when the first of members that were not named again is forgotten; 0: there is none
 }
 
 // sighting is a member as one route shows it.
