@@ -232,7 +232,7 @@ func (l *Links) pong(u *upstream, b wire.PongBody, now mediaclock.Local) {
 		l.timed(u, clock.Sample{T1: mediaclock.Local(b.T1), T4: now, T2: b.T2, T3: b.T3, Error: time.Duration(b.ErrorNS)})
 	}
 	l.mu.Lock()
-	l.pick.pong(now, u.n)
+	l.pick.pong(now, u.n, b.Bound)
 	l.mu.Unlock()
 	l.wake()
 }

@@ -221,6 +221,16 @@ func (l *Links) State() State {
 	return s
 }
 
+// RTT is the lowest round trip to the active upstream in the last minute; 0 while it is unknown.
+func (l *Links) RTT() time.Duration {
+	l.timeMu.Lock()
+	defer l.timeMu.Unlock()
+	if l.source < 0 {
+		return 0
+	}
+	return l.ups[l.source].filter.Estimate().RTT
+}
+
 // prefers reports whether upstream u would be the active one as things stand.
 func (l *Links) prefers(u *upstream) bool {
 	l.mu.Lock()

@@ -61,6 +61,7 @@ type view struct {
 	failed bool // an attempt to join has failed since the start
 
 	ponged     bool             // since the flow began
+	bound      bool             // the upstream sends media to where our pings come from
 	unanswered int              // pings since the last pong
 	since      mediaclock.Local // when the first of them left
 	last       mediaclock.Local // when the last ping left
@@ -117,10 +118,13 @@ func (p *picker) left(i int) {
 // path says whether an upstream has a way to the streamer.
 func (p *picker) path(i int, fed bool) { p.views[i].fed = fed }
 
-// pong says that a pong came.
-func (p *picker) pong(now mediaclock.Local, i int) {
+// pong says that a pong came, and whether the upstream has proved our address.
+func (p *picker) pong(now mediaclock.Local, i int, bound bool) {
 	v := &p.views[i]
-	v.ponged, v.unanswered, v.wait = true, 0, rebindEvery
+	if bound && !v.bound && v.resumes > 0 {
+		v.resume = now
+	}
+	v.ponged, v.bound, v.unanswered, v.wait = true, bound, 0, rebindEvery
 	v.heard = max(v.heard, now)
 }
 
@@ -198,7 +202,7 @@ func (p *picker) due(now mediaclock.Local) (orders []order, next mediaclock.Loca
 			orders = append(orders, order{kind: sendMute, to: i})
 			v.ping = min(v.ping, now)
 		}
-		if v.resumes > 0 && v.resume <= now {
+		if v.resumes > 0 && v.bound && v.resume <= now {
 			orders = append(orders, p.resumeDue(now, i)...)
 		}
 		if v.joined && v.unanswered >= rebindAfter && now.Sub(v.since) > quiet && now.Sub(v.heard) > quiet && now >= v.rebind {
@@ -274,7 +278,7 @@ func (p *picker) deadline(now mediaclock.Local, i int) mediaclock.Local {
 	if v.mute != 0 {
 		next = min(next, v.mute)
 	}
-	if v.resumes > 0 {
+	if v.resumes > 0 && v.bound {
 		next = min(next, v.resume)
 	}
 	if v.tried != 0 || v.unanswered >= rebindAfter {

@@ -163,7 +163,7 @@ func (n *night) obey(t time.Duration, o order, joined []bool) {
 		}
 		u.active = o.active
 		if n.r.Float64() >= u.loss {
-			n.later = append(n.later, event{t + u.rtt, func(t time.Duration) { n.pick.pong(local(t), o.to) }})
+			n.later = append(n.later, event{t + u.rtt, func(t time.Duration) { n.pick.pong(local(t), o.to, true) }})
 		}
 	case sendResume:
 		if !lost {

@@ -78,19 +78,27 @@ func (l *Links) run(ctx context.Context, u *upstream) {
 			lasted = now.Sub(began)
 		}
 		l.complain(u, now, stood, err)
-		if !pause(ctx, b.next(now, failureOf(stood, err), lasted, l.draw())) {
+		wait := b.next(now, failureOf(stood, err), lasted, l.draw())
+		var refused *control.Refused
+		if errors.As(err, &refused) && refused.After > 0 { // half as much again, or all who were refused come back at once
+			wait = max(wait, refused.After+jitter(refused.After/2, l.draw()))
+		}
+		if !pause(ctx, wait) {
 			return
 		}
 	}
 }
 
+// passing are the codes of refusals that have nothing to do with who we are.
+var passing = []string{control.CodeBusy, control.CodeInternal, "http"}
+
 // failureOf sorts what ended or prevented a connection.
 func failureOf(stood bool, err error) failure {
 	var refused *control.Refused
 	switch {
-	case errors.Is(err, ErrLoop), errors.As(err, &refused) && refused.Code == "loop":
+	case errors.Is(err, ErrLoop), errors.As(err, &refused) && refused.Code == control.CodeLoop:
 		return looped
-	case refused != nil && refused.Code != "busy", errors.Is(err, control.ErrRejected), errors.Is(err, ErrTooDeep):
+	case refused != nil && !slices.Contains(passing, refused.Code), errors.Is(err, control.ErrRejected), errors.Is(err, ErrTooDeep):
 		return told
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return closedPort

@@ -68,7 +68,8 @@ func (o *objects) forget(now mediaclock.Local) {
 const maxDone = 128
 
 // Beacon takes a beacon that came from upstream number from. x is its transmission if the beacon is signed by its key
-// and newer than all before: then it may be passed on and its time believed. Otherwise x is nil.
+// and newer than all before: then it may be passed on and its time believed. Otherwise x is nil. Beacons of a stopped
+// transmission count too: they carry the stop to whoever has not heard of it.
 //
 // Beacons of transmissions not known yet are searched for the certificate, which stands on its own signature.
 func (t *Table) Beacon(now Now, b wire.BeaconBody, from int) (x *Transmission, events []Event) {
@@ -98,7 +99,7 @@ func (t *Table) Beacon(now Now, b wire.BeaconBody, from int) (x *Transmission, e
 // newer verifies a beacon of x and enters it; false for copies, older ones and forgeries.
 func (t *Table) newer(now Now, x *Transmission, b wire.BeaconBody, from int) bool {
 	x.mu.Lock()
-	old := x.closed || b.At <= x.beaconAt
+	old := b.At <= x.beaconAt
 	x.mu.Unlock()
 	if old || !t.budgets[from].take(now.Local, t.rate.Load()) {
 		return false
@@ -110,7 +111,7 @@ func (t *Table) newer(now Now, x *Transmission, b wire.BeaconBody, from int) boo
 	t.budgets[from].giveBack()
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.closed || b.At <= x.beaconAt { // the other upstream's copy was first
+	if b.At <= x.beaconAt { // the other upstream's copy was first
 		return false
 	}
 	x.beaconAt, x.beaconed = b.At, now.Local

@@ -112,6 +112,26 @@ func (t *Transmission) Highest() (i seq.Index, ok bool) {
 	return t.window.Highest()
 }
 
+// Complete reports whether every packet that was to come has come: the last one has, and none before it within the
+// window is missing.
+func (t *Transmission) Complete() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.hasLast {
+		return false
+	}
+	from := seq.Index(t.Cert.Index0)
+	if t.last >= seq.WindowSize {
+		from = max(from, t.last-seq.WindowSize+1)
+	}
+	for i := from; i <= t.last; i++ {
+		if t.window.Fresh(i) {
+			return false
+		}
+	}
+	return true
+}
+
 // Closed reports whether the transmission refuses media: it ended, was stopped, or its certificate is over.
 func (t *Transmission) Closed() bool {
 	t.mu.Lock()
@@ -135,9 +155,10 @@ func (t *Transmission) Last() (i seq.Index, ok bool) {
 
 // Table is what is on air at a node. Safe for concurrent use.
 type Table struct {
-	trust *identity.Trust
-	clear bool
-	seed  maphash.Seed
+	trust   *identity.Trust
+	clear   bool
+	opening func(*Transmission)
+	seed    maphash.Seed
 
 	bySSRC     atomic.Pointer[map[uint32]*Transmission] // published whole; a published map never changes
 	rate       atomic.Int64                             // packets a second of all on air
@@ -159,13 +180,16 @@ type Options struct {
 	Trust     *identity.Trust
 	Upstreams int  // how many there are: `from` arguments lie below it
 	Clear     bool // accept the clear profile (packets signed but not encrypted)
+	// Opening is called for each transmission before any packet of it is accepted, so that whoever is to get its
+	// packets is ready. It runs under the table's lock: it must not call the table. nil: nobody cares.
+	Opening func(*Transmission)
 }
 
 // New returns an empty table.
 func New(o Options) *Table {
 	n := max(1, o.Upstreams)
 	t := &Table{
-		trust: o.Trust, clear: o.Clear, seed: maphash.MakeSeed(),
+		trust: o.Trust, clear: o.Clear, opening: o.Opening, seed: maphash.MakeSeed(),
 		budgets: make([]budget, n),
 		objects: make([]objects, n), done: map[[16]byte]mediaclock.Local{},
 		byID:    map[packet.TransmissionID]*Transmission{},
@@ -269,6 +293,9 @@ func (t *Table) open(now Now, c signed.SessionCert, by *identity.Issuer, raw []b
 	t.byID[c.Transmission] = x
 	if s, ok := t.ordered(x); ok {
 		return t.stop(x, s), nil
+	}
+	if t.opening != nil {
+		t.opening(x)
 	}
 	t.publish()
 	return []Event{{Kind: Opened, On: x, Held: t.hold.take(c.SSRC)}}, nil
