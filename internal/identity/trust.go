@@ -148,6 +148,9 @@ func VerifyReport(raw []byte, n string, key ed25519.PublicKey) (signed.Report, e
 	if err != nil {
 		return signed.Report{}, fmt.Errorf("verify report: %w", err)
 	}
+	if len(key) != ed25519.PublicKeySize { // crypto/ed25519 would panic
+		return signed.Report{}, fmt.Errorf("verify report: key of %d bytes", len(key))
+	}
 	r, err := o.Verify(key)
 	if err != nil {
 		return signed.Report{}, fmt.Errorf("verify report: %w", err)
