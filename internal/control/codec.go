@@ -189,7 +189,7 @@ func (k *Keys) check() error {
 }
 
 func (x Member) check() error {
-	if !identity.ValidID(x.Node) || !identity.ValidID(x.Via) {
+	if !identity.ValidID(x.Node) || x.Via != "" && !identity.ValidID(x.Via) {
 		return fmt.Errorf("member %q via %q", x.Node, x.Via)
 	}
 	if _, err := zone.Parse(string(x.Zone)); err != nil {
