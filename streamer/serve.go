@@ -117,7 +117,6 @@ func (s *streamer) openNodes(ctx context.Context) (err error) {
 		Log:         s.log,
 		Registerer:  s.reg,
 		Prefix:      "dongthanh_streamer_",
-		Version:     program.Version(),
 	})
 	if err != nil {
 		return err

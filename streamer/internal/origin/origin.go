@@ -32,6 +32,12 @@ import (
 // frame is the time of one codec frame, the step in which sound is pulled.
 const frame = 20 * time.Millisecond
 
+// early is how many seconds before the first sample a certificate begins to hold, for nodes whose clock is behind.
+const early = 5
+
+// ErrTooLong ends a transmission whose certificate is about to end: no loudspeaker would play the rest.
+var ErrTooLong = errors.New("transmission has lasted as long as its certificate")
+
 // Source is sound that never blocks: ingest.Source as far as a transmission needs it. Read fills one frame of 960
 // samples; io.EOF tells that the sound has ended.
 type Source interface{ Read(frame []float32) error }
@@ -162,6 +168,9 @@ func (t *Transmission) Run(ctx context.Context, src Source, p Progress) error {
 		if !t.wait(ctx, timer, t.cert.T0.Add(time.Duration(n)*frame)) {
 			return nil
 		}
+		if time.Duration(n)*frame >= t.plan.Validity-2*early*time.Second {
+			return ErrTooLong
+		}
 		t.beacon(n)
 		part := pcm[n%t.plan.Frames*codec.FrameSamples:][:codec.FrameSamples]
 		switch err := src.Read(part); {
@@ -201,7 +210,8 @@ func signedEnd(c signed.SessionCert, highest seq.Index) mediaclock.Instant {
 func (t *Transmission) open() error {
 	t.cert.T0 = t.now()
 	second := int64(t.cert.T0) / int64(time.Second)
-	t.cert.NotBefore, t.cert.NotAfter = second-5, second+int64(t.plan.Validity/time.Second)
+	t.cert.NotBefore = second - early
+	t.cert.NotAfter = t.cert.NotBefore + int64(t.plan.Validity/time.Second)
 	raw, err := t.issuer.Session(t.cert)
 	if err != nil {
 		return fmt.Errorf("sign session certificate: %w", err)

@@ -132,11 +132,21 @@ func (l *live) run() {
 	l.farewell()
 }
 
-// broadcast waits for the sound, transmits it, and tells how the session ended.
+// broadcast waits for the sound, transmits it, and tells how the session ended. The transmission is prepared while
+// the microphone connects, so that the first word does not wait for the disk.
 func (l *live) broadcast() (ending, store.SessionState) {
+	var (
+		t     *origin.Transmission
+		fault error
+		ready sync.WaitGroup
+	)
+	ready.Go(func() { t, fault = l.prepare() })
 	src, err := l.await()
-	if err == nil {
-		err = l.transmit(src)
+	ready.Wait()
+	if src != nil {
+		if err = fault; err == nil {
+			err = l.transmit(t, src)
+		}
 		_ = src.Close() // the sound has ended, and nothing is lost by a failure to let go of it
 	}
 	wasLive := l.record().State == store.SessionLive
@@ -152,6 +162,8 @@ func (l *live) broadcast() (ending, store.SessionState) {
 			return e, store.SessionEnded
 		}
 		return e, store.SessionFailed
+	case errors.Is(err, origin.ErrTooLong):
+		return ending{reason: "time_limit"}, store.SessionEnded
 	}
 	l.m.Log.Error("session failed", "session", l.record().ID, "error", err)
 	if wasLive {
@@ -185,13 +197,9 @@ func (l *live) await() (ingest.Source, error) {
 }
 
 // transmit puts the sound on air and returns nil when its last sample is due.
-func (l *live) transmit(src ingest.Source) error {
-	t, err := l.prepare()
-	if err != nil {
-		return err
-	}
+func (l *live) transmit(t *origin.Transmission, src ingest.Source) error {
 	var due mediaclock.Instant
-	err = t.Run(l.ctx, src, origin.Progress{
+	err := t.Run(l.ctx, src, origin.Progress{
 		OnAir: func() { l.m.running.Go(l.onAir) },
 		Ended: func(at mediaclock.Instant) { due = at },
 	})
@@ -237,9 +245,8 @@ func (l *live) prepare() (*origin.Transmission, error) {
 		return nil, err
 	}
 	l.transmission.Store(t)
-	x = l.set(func(x *store.Session) { x.Transmission, x.Fence = t.ID(), fence })
-	l.m.Audience.Update(x)
-	return t, l.m.Records.SetTransmission(ctx, x.ID, x.Transmission, fence)
+	l.m.Audience.Update(l.set(func(x *store.Session) { x.Transmission, x.Fence = t.ID(), fence }))
+	return t, nil
 }
 
 // onAir records the first packet, and from then on who hears it, until the sound ends.
@@ -251,7 +258,9 @@ func (l *live) onAir() {
 		}
 	})
 	l.m.Audience.Update(x)
-	l.save("set live", func(ctx context.Context) error { return l.m.Records.SetLive(ctx, x.ID, now) })
+	l.save("set live", func(ctx context.Context) error {
+		return errors.Join(l.m.Records.SetTransmission(ctx, x.ID, x.Transmission, x.Fence), l.m.Records.SetLive(ctx, x.ID, now))
+	})
 	tick := time.NewTicker(recordEvery)
 	defer tick.Stop()
 	most := -1
