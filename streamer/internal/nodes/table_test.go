@@ -1,0 +1,144 @@
+package nodes
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"dongthanh/internal/control"
+	"dongthanh/internal/signed"
+	"dongthanh/internal/zone"
+	"dongthanh/streamer/internal/store"
+)
+
+var start = time.Date(2026, 11, 24, 7, 0, 0, 0, time.UTC)
+
+func enrolled(kind store.NodeKind, id string, z zone.Zone) store.Node {
+	return store.Node{ID: id, Name: id, Kind: kind, Zone: z}
+}
+
+// scene has two communes with two loudspeakers each; session S is on air in the first.
+func scene() *table {
+	t := newTable()
+	t.enrol([]store.Node{
+		enrolled(store.NodeRelay, "r1", "31/11296"),
+		enrolled(store.NodeClient, "a", "31/11296/01"), enrolled(store.NodeClient, "b", "31/11296/02"),
+		enrolled(store.NodeClient, "c", "31/11407/01"), enrolled(store.NodeClient, "d", "31/11407/02"),
+	})
+	t.change(up("a", "r1", false))
+	t.change(up("a", "r2", true))
+	t.change(up("b", "r1", false))
+	t.open(store.Session{ID: "S", Zones: []zone.Zone{"31/11296"}, Transmission: [16]byte{1}})
+	return t
+}
+
+func up(node, via string, standby bool) control.Changes {
+	return control.Changes{Members: []control.Member{{Node: node, Via: via, Kind: "client", Standby: standby, Since: start.UnixMilli()}}}
+}
+
+func gone(node, via string) control.Changes {
+	return control.Changes{Members: []control.Member{{Node: node, Via: via, Gone: true}}}
+}
+
+func hears(node string, number uint64) signed.Report {
+	return signed.Report{Node: node, Number: number, Transmission: [16]byte{1}, Hearing: true}
+}
+
+func TestListeners(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		do   func(*table)
+		want Listeners
+	}{
+		{"nobody has reported", func(*table) {}, Listeners{Expected: 2, Missing: []string{"a", "b"}}},
+		{"one hears", func(t *table) { t.report(hears("a", 1), start) },
+			Listeners{Expected: 2, Hearing: []string{"a"}, Missing: []string{"b"}}},
+		{"one of another commune hears it by mistake", func(t *table) { t.report(hears("c", 1), start) },
+			Listeners{Expected: 2, Missing: []string{"a", "b"}}},
+		{"an old report comes late", func(t *table) {
+			t.report(signed.Report{Node: "a", Number: 2, Transmission: [16]byte{1}}, start)
+			t.report(hears("a", 1), start)
+		}, Listeners{Expected: 2, Missing: []string{"a", "b"}}},
+		{"it falls silent", func(t *table) {
+			t.report(hears("a", 1), start)
+			t.report(signed.Report{Node: "a", Number: 2, Transmission: [16]byte{1}}, start)
+		}, Listeners{Expected: 2, Missing: []string{"a", "b"}}},
+		{"its lease ends", func(t *table) { t.report(hears("a", 1), start); t.expire(start.Add(Lease + 1)) },
+			Listeners{Expected: 2, Missing: []string{"a", "b"}}},
+		{"its lease holds", func(t *table) { t.report(hears("a", 1), start); t.expire(start.Add(Lease)) },
+			Listeners{Expected: 2, Hearing: []string{"a"}, Missing: []string{"b"}}},
+		{"one of its two routes is gone", func(t *table) { t.report(hears("a", 1), start); t.change(gone("a", "r1")) },
+			Listeners{Expected: 2, Hearing: []string{"a"}, Missing: []string{"b"}}},
+		{"both routes are gone", func(t *table) {
+			t.report(hears("a", 1), start)
+			t.change(gone("a", "r1"))
+			t.change(gone("a", "r2"))
+		}, Listeners{Expected: 2, Missing: []string{"a", "b"}}},
+		{"a whole picture without it", func(t *table) {
+			t.report(hears("a", 1), start)
+			t.report(hears("b", 1), start)
+			t.change(control.Changes{Full: true, Members: up("b", "r1", false).Members})
+		}, Listeners{Expected: 2, Hearing: []string{"b"}, Missing: []string{"a"}}},
+		{"one is revoked", func(t *table) {
+			t.report(hears("a", 1), start)
+			t.enrol([]store.Node{enrolled(store.NodeClient, "b", "31/11296/02"), {ID: "a", Kind: store.NodeClient, Zone: "31/11296/01", Revoked: start}})
+		}, Listeners{Expected: 1, Missing: []string{"b"}}},
+		{"it is over", func(t *table) { t.report(hears("a", 1), start); t.close(store.Session{ID: "S"}) }, Listeners{}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			table := scene()
+			c.do(table)
+			if diff := cmp.Diff(c.want, table.listeners("S")); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// TestOneSoundAtATime: a loudspeaker that an emergency has taken over no longer hears the session below.
+func TestOneSoundAtATime(t *testing.T) {
+	table := scene()
+	table.open(store.Session{ID: "E", Zones: []zone.Zone{"31"}, Transmission: [16]byte{2}})
+	table.report(hears("a", 1), start)
+	table.report(signed.Report{Node: "a", Number: 2, Transmission: [16]byte{2}, Hearing: true}, start)
+	if got := table.listeners("S"); len(got.Hearing) != 0 {
+		t.Errorf("S is heard by %v, want nobody", got.Hearing)
+	}
+	if got := table.listeners("E"); len(got.Hearing) != 1 || got.Expected != 4 {
+		t.Errorf("E = %+v, want one of four", got)
+	}
+}
+
+func TestNode(t *testing.T) {
+	table := scene()
+	n := table.node(table.enrolled["a"])
+	if n.State != Online || n.Upstream != "r1" || len(n.Standby) != 1 || n.Standby[0] != "r2" {
+		t.Errorf("a = %+v", n)
+	}
+	table.report(hears("a", 1), start)
+	if n := table.node(table.enrolled["a"]); n.State != Playing || n.Session != "S" || n.ReportedAt != start {
+		t.Errorf("a, hearing = %+v", n)
+	}
+	if n := table.node(table.enrolled["c"]); n.State != Offline || n.Upstream != "" {
+		t.Errorf("c = %+v", n)
+	}
+}
+
+func TestWhoNeedsKeys(t *testing.T) {
+	table := scene()
+	if got := table.change(up("c", "r2", false)); !cmp.Equal(got, []string{"c"}) {
+		t.Errorf("c appears, and %v need keys", got)
+	}
+	if got := table.change(up("c", "r1", true)); got != nil {
+		t.Errorf("c is seen by a second route, and %v need keys again", got)
+	}
+	table.change(up("late", "r1", false))
+	got := table.enrol([]store.Node{enrolled(store.NodeClient, "late", "31/11296/03")})
+	if !cmp.Equal(got, []string{"late"}) {
+		t.Errorf("enrolled after it connected: %v need keys, want [late]", got)
+	}
+	if got := table.change(control.Changes{Full: true, Members: up("late", "r1", false).Members}); got != nil {
+		t.Errorf("a repeated picture: %v need keys again", got)
+	}
+}
