@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"unicode"
 	"unicode/utf8"
 
@@ -122,13 +123,15 @@ func strict(text []byte) (members int, err error) {
 // fold maps names to one where encoding/json takes them for the same: each letter becomes the least of those that
 // differ from it in case only.
 func fold(s string) string {
-	r := []rune(s)
-	for i := range r {
-		for next := unicode.SimpleFold(r[i]); next < r[i]; next = unicode.SimpleFold(next) {
-			r[i] = next
+	return strings.Map(func(r rune) rune {
+		for {
+			next := unicode.SimpleFold(r) // the next higher one, at last the least
+			if next <= r {
+				return next
+			}
+			r = next
 		}
-	}
-	return string(r)
+	}, s)
 }
 
 // members counts what is set.
