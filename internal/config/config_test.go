@@ -151,7 +151,7 @@ webrtc:
 		{
 			name: "environment over file over default",
 			yaml: "http: {listen: \":1\"}\ndevice: {kind: file}",
-			env:  []string{"HOME=/root", "DONGTHANH_HTTP_LISTEN=:2", "DONGTHANH_DEVICE_SKEW_PPM=50", "DONGTHANHX=1"},
+			env:  []string{"HOME=x", "DONGTHANH_HTTP_LISTEN=:2", "DONGTHANH_DEVICE_SKEW_PPM=50", "DONGTHANHX=1"},
 			want: func(p *program) { p.HTTP.Listen, p.Device.Kind, p.Device.SkewPPM = ":2", "file", 50 },
 		},
 		{

@@ -100,6 +100,7 @@ func TestRun(t *testing.T) {
 		{"serve with an unknown flag", []string{"serve", "--port", "3"}, 2, "", "flag provided but not defined: -port"},
 		{"check a good file", []string{"check", "--config", good}, 0, "ok\n", ""},
 		{"check and print", []string{"check", "--print", "--config", good}, 0, "http.listen: \":9\"\n", ""},
+		{"check's defaults", []string{"check", "--defaults", "--config", bad}, 0, "http.listen: \":8080\"\n", ""},
 		{"flags after the arguments", []string{"user", "add", "lan", "--role", "admin"}, 0, `["lan"] admin secret`, ""},
 		{"flags before the arguments", []string{"user", "add", "--role", "admin", "lan"}, 0, `["lan"] admin secret`, ""},
 		{"an argument like a flag", []string{"user", "add", "--role", "admin", "--", "--lan"}, 0, `["--lan"] admin secret`, ""},
