@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"dongthanh/internal/mediaclock"
 	"dongthanh/internal/packet"
 	"dongthanh/internal/seal"
 	"dongthanh/internal/seq"
@@ -220,4 +221,9 @@ func addDatagrams(add func(string, []byte, map[string]any)) {
 	} {
 		add(c.name, c.key.Append(nil, wire.Header{Type: c.typ, Flow: flowID, Counter: wire.MakeCounter(2, 5)}, c.body), c.read)
 	}
+}
+
+func vectorCertTimestamp(i seq.Index) mediaclock.Timestamp {
+	c := vectorCert()
+	return c.Timestamp(uint64(i))
 }
