@@ -79,7 +79,7 @@ func realRedis(t *testing.T) server {
 	t.Helper()
 	bin, err := exec.LookPath("redis-server")
 	if err != nil {
-		if os.Getenv("DONGTHANH_CI") != "" {
+		if os.Getenv("CI") != "" {
 			t.Fatal("redis-server is not installed: make test installs it")
 		}
 		t.Skip("redis-server is not installed")
