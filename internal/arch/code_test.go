@@ -105,6 +105,7 @@ var sleepers = map[string]string{
 	"codec/wavwrite_test.go":           "polls a file that another process writes",
 	"internal/cluster/media_test.go":   "keeps the pace of packets",
 	"internal/cluster/bed_test.go":     "polls several nodes with a deadline",
+	"relay/internal/node/bed_test.go":  "polls nodes over real sockets with a deadline, keeps the pace of packets",
 	"internal/testkit":                 "polls other processes",
 	"internal/demo":                    "polls other processes",
 	"internal/e2e":                     "polls other processes, keeps the pace of sound",
