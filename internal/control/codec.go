@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -70,54 +69,69 @@ func decode(text []byte) (Message, error) {
 // (also in other letter case, which it takes for the same), bytes that are no UTF-8, great depth, trailing data, and a
 // top level that is no object. It returns how many members that object has.
 func strict(text []byte) (members int, err error) {
-	if !utf8.Valid(text) {
-		return 0, fmt.Errorf("%w: not UTF-8", ErrMalformed)
+	if !utf8.Valid(text) || !json.Valid(text) {
+		return 0, fmt.Errorf("%w: not JSON in UTF-8", ErrMalformed)
 	}
+	if text = bytes.TrimLeft(text, " \t\r\n"); text[0] != '{' {
+		return 0, fmt.Errorf("%w: not an object", ErrMalformed)
+	}
+	// The text is valid JSON: only strings, braces and commas matter.
 	type level struct {
-		names map[string]bool // nil in an array
-		name  bool            // a name comes next, or the end
+		object, name bool // name: a name comes next
+		names        map[string]bool
 	}
-	var open []level
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.UseNumber() // a number out of range in an unknown member is nobody's business
-	for {
-		t, err := d.Token()
-		if err != nil {
-			return 0, fmt.Errorf("%w: %w", ErrMalformed, err)
-		}
-		if len(open) == 0 && t != json.Delim('{') {
-			return 0, fmt.Errorf("%w: not an object", ErrMalformed)
-		}
-		if n := len(open) - 1; n >= 0 && open[n].names != nil {
-			if s, ok := t.(string); ok && open[n].name {
-				if s = fold(s); open[n].names[s] {
-					return 0, fmt.Errorf("%w: name %q comes twice", ErrMalformed, s)
-				}
-				open[n].names[s], open[n].name = true, false
-				continue
+	open := make([]level, 0, maxDepth)
+	for i := 0; i < len(text); i++ {
+		top := len(open) - 1
+		switch text[i] {
+		case '{', '[':
+			if len(open) == maxDepth {
+				return 0, fmt.Errorf("%w: deeper than %d levels", ErrMalformed, maxDepth)
 			}
-			open[n].name = true // behind this value
+			open = append(open, level{object: text[i] == '{', name: text[i] == '{'})
+		case '}', ']':
+			members = len(open[top].names)
+			open = open[:top]
+		case ',':
+			open[top].name = open[top].object
+		case '"':
+			end := quoted(text, i)
+			if l := &open[top]; l.name {
+				name, err := plain(text[i:end])
+				if err != nil || l.names[name] {
+					return 0, fmt.Errorf("%w: name %s comes twice", ErrMalformed, text[i:min(end, i+maxWord)])
+				}
+				if l.names == nil {
+					l.names = make(map[string]bool)
+				}
+				l.names[name], l.name = true, false
+			}
+			i = end - 1
 		}
-		switch t {
-		case json.Delim('{'):
-			open = append(open, level{names: make(map[string]bool), name: true})
-		case json.Delim('['):
-			open = append(open, level{})
-		case json.Delim('}'), json.Delim(']'):
-			members = len(open[len(open)-1].names)
-			open = open[:len(open)-1]
-		}
-		if len(open) > maxDepth {
-			return 0, fmt.Errorf("%w: deeper than %d levels", ErrMalformed, maxDepth)
-		}
-		if len(open) == 0 {
-			break
-		}
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return 0, fmt.Errorf("%w: data behind the object", ErrMalformed)
 	}
 	return members, nil
+}
+
+// quoted returns where the string that begins at i ends.
+func quoted(text []byte, i int) int {
+	for i++; text[i] != '"'; i++ {
+		if text[i] == '\\' {
+			i++
+		}
+	}
+	return i + 1
+}
+
+// plain returns a name without quotes, escapes and letter case.
+func plain(quoted []byte) (string, error) {
+	var s string
+	if !bytes.ContainsRune(quoted, '\\') {
+		return fold(string(quoted[1 : len(quoted)-1])), nil
+	}
+	if err := json.Unmarshal(quoted, &s); err != nil {
+		return "", err
+	}
+	return fold(s), nil
 }
 
 // fold maps names to one where encoding/json takes them for the same: each letter becomes the least of those that

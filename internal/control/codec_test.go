@@ -100,7 +100,9 @@ func TestDecodeIgnores(t *testing.T) {
 func TestDecodeRefuses(t *testing.T) {
 	quote := func(n int) string { return `"` + strings.Repeat("a", n) + `"` }
 	base := func(n int) string { return string(must(json.Marshal(make([]byte, n)))(t)) }
-	list := func(n int, item string) string { return "[" + strings.TrimSuffix(strings.Repeat(item+",", n), ",") + "]" }
+	list := func(n int, item string) string {
+		return "[" + strings.TrimSuffix(strings.Repeat(item+",", n), ",") + "]"
+	}
 	for name, text := range map[string]string{
 		"nothing": ``, "space": ` `, "null": `null`, "a number": `1`, "a string": `"join"`, "an array": `[]`, "true": `true`,
 		"empty object": `{}`, "two members": `{"resync":{},"path":{}}`, "two unknown members": `{"a":1,"b":2}`,
