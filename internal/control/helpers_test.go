@@ -10,6 +10,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 	"go.uber.org/goleak"
 
 	"dongthanh/internal/identity"
+	"dongthanh/internal/logging"
 	"dongthanh/internal/signed"
 	"dongthanh/internal/zone"
 )
@@ -117,6 +119,11 @@ func newPort(t testing.TB, c *identity.Credentials, change func(*ServerOptions))
 		change(&o)
 	}
 	p.Server = must(NewServer(o))(t)
+	// Each refusal gets its own line here, not one a second: to the dumper an hour goes by each time it looks.
+	var looks atomic.Int64
+	p.refused = logging.NewDumper(o.Log, "control connections refused", func() time.Time {
+		return time.Unix(0, 0).Add(time.Duration(looks.Add(1)) * time.Hour)
+	})
 	return p
 }
 
