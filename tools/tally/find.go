@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"io"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -24,7 +26,6 @@ func find(ctx context.Context, prefix, pattern string) ([]target, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list packages: %w", err)
 	}
-	function := regexp.MustCompile(`(?m)^func (` + prefix + `\w*)\(`)
 	wanted, err := regexp.Compile(pattern)
 	if err != nil {
 		return nil, fmt.Errorf("parse pattern %s: %w", pattern, err)
@@ -42,13 +43,14 @@ func find(ctx context.Context, prefix, pattern string) ([]target, error) {
 		}
 		var names []string
 		for _, file := range slices.Concat(p.TestGoFiles, p.XTestGoFiles) {
-			text, err := os.ReadFile(filepath.Join(p.Dir, file))
+			parsed, err := parser.ParseFile(token.NewFileSet(), filepath.Join(p.Dir, file), nil, parser.SkipObjectResolution)
 			if err != nil {
-				return nil, fmt.Errorf("read tests: %w", err)
+				continue // go test says it better
 			}
-			for _, m := range function.FindAllStringSubmatch(string(text), -1) {
-				if wanted.MatchString(m[1]) {
-					names = append(names, m[1])
+			for _, d := range parsed.Decls {
+				f, ok := d.(*ast.FuncDecl)
+				if ok && f.Recv == nil && strings.HasPrefix(f.Name.Name, prefix) && wanted.MatchString(f.Name.Name) {
+					names = append(names, f.Name.Name)
 				}
 			}
 		}

@@ -140,6 +140,11 @@ func TestBench(t *testing.T) {
 	if !strings.HasPrefix(second, "bench=summary cases=1 failed=0 elapsed_seconds=") {
 		t.Errorf("summary = %q", second)
 	}
+	out.Reset()
+	env["NAME"] = "Good"
+	if ok, err := bench(t.Context(), func(k string) string { return env[k] }, &out); !ok || err != nil || !strings.HasPrefix(out.String(), "bench=good benchmark=sum n=3 ") {
+		t.Errorf("bench of a package = %v, %v: %s", ok, err, out.String())
+	}
 	env["NAME"] = "su"
 	if _, err := bench(t.Context(), func(k string) string { return env[k] }, &out); err == nil {
 		t.Error("bench of an unknown name = nil, want an error")
@@ -162,7 +167,7 @@ ok  	dongthanh/internal/fanout	1.2s
 bench=noisy package=internal/fanout seconds_per_op=2e-07 iterations=10
 `
 	var out, rest bytes.Buffer
-	cases, err := benchLines(strings.NewReader(in), &out, &rest)
+	cases, err := benchLines(strings.NewReader(in), "", &out, &rest)
 	if cases != 2 || err != nil || out.String() != want {
 		t.Errorf("benchLines = %d, %v:\n%swant\n%s", cases, err, out.String(), want)
 	}
@@ -171,7 +176,7 @@ bench=noisy package=internal/fanout seconds_per_op=2e-07 iterations=10
 	}
 }
 
-func TestSoakWithoutSoakTests(t *testing.T) {
+func TestNoSoak(t *testing.T) {
 	inModule(t, "good")
 	if ok, err := soak(t.Context(), func(string) string { return "1s" }, new(bytes.Buffer)); ok || err == nil {
 		t.Errorf("soak = %v, %v, want an error: nothing was run", ok, err)
