@@ -11,7 +11,6 @@ import (
 	"dongthanh/internal/control"
 	"dongthanh/internal/identity"
 	"dongthanh/internal/mediaclock"
-	"dongthanh/internal/signed"
 	"dongthanh/internal/topology"
 	"dongthanh/internal/udp"
 	"dongthanh/internal/zone"
@@ -30,6 +29,9 @@ const (
 	stopsOnJoin  = 16
 	stopAgeOnce  = 5 * time.Minute
 	versionBytes = 64
+	// sessionsOnJoin are announced by control to a node that joins, the highest first, so that together with the stops
+	// they fit into a queue of control.QueueLen. The beacons announce the rest within a second.
+	sessionsOnJoin = 40
 )
 
 // downstream is one node that is fed: from its join until its datagrams cease. Guarded by Hub.mu, but for flow.Append
@@ -48,6 +50,7 @@ type downstream struct {
 	onAirSince mediaclock.Local // while a stream is on air for it
 	resynced   mediaclock.Local
 	enrols     int
+	quota      int  // of sessions that may still be announced while it joins; -1: any number
 	counted    bool // in Hub.bound
 }
 
@@ -114,7 +117,7 @@ func (h *Hub) join(c *control.Conn, j control.Join) *downstream {
 // enter makes the downstream, hands it its flow and says what it has to know. The caller holds mu.
 func (h *Hub) enter(c *control.Conn, node identity.Node, j control.Join) *downstream {
 	now := h.clock.Now()
-	d := &downstream{node: node, conn: c, streams: map[*stream]bool{}}
+	d := &downstream{node: node, conn: c, streams: map[*stream]bool{}, quota: sessionsOnJoin}
 	for d.flow == nil { // a name that is taken is drawn again: once in 2^64
 		id := newFlowID()
 		d.flow, _ = h.flows.Add(now, id, c.FlowKey(id), !j.Standby, d)
@@ -139,6 +142,7 @@ func (h *Hub) enter(c *control.Conn, node identity.Node, j control.Join) *downst
 	h.sendStops(d, now)
 	d.zones, d.version = h.picture.Zones(node.ID)
 	h.match(d)
+	d.quota = -1
 	return d
 }
 
@@ -152,9 +156,7 @@ func (h *Hub) message(d *downstream, m control.Message) {
 	case m.Reports != nil:
 		h.mu.Lock()
 		for _, r := range m.Reports.Reports {
-			if len(r) <= signed.MaxLen {
-				h.report(r)
-			}
+			h.report(r)
 		}
 		h.mu.Unlock()
 	case m.Enrol != nil:

@@ -59,7 +59,7 @@ type Hub struct {
 // Bounds of queues and tables. What is lost when one is full stands where it is filled.
 const (
 	maxDownstreams = 20_000 // connected to one node; 2.5 MB of addresses
-	maxStreams     = 256    // open at once
+	maxStreams     = 1024   // open at once: each commune of a province at five in the morning, and room
 	maxErrands     = 8192
 	maxLetters     = 256
 	maxReports     = 4096

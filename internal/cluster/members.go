@@ -3,6 +3,8 @@ package cluster
 import (
 	"context"
 	"log/slog"
+	"maps"
+	"slices"
 	"time"
 
 	"dongthanh/internal/control"
@@ -13,6 +15,7 @@ import (
 const (
 	keepGap   = 100 * time.Millisecond // changes wait this long at most before they go up
 	digestGap = 30 * time.Second
+	revokeGap = 5 * time.Second // a revoked node is cut within this
 	// In one message, so that it stays below control.MaxMessage whatever ids and addresses are in it, and messages in
 	// one keepGap, so that a whole province does not overflow the queue of 64 at once.
 	membersEach = 128
@@ -24,7 +27,7 @@ const (
 func (h *Hub) keeper(ctx context.Context) error {
 	tick := time.NewTicker(keepGap)
 	defer tick.Stop()
-	digested := h.clock.Now()
+	digested, revoked := h.clock.Now(), h.clock.Now()
 	for {
 		select {
 		case <-ctx.Done():
@@ -33,6 +36,10 @@ func (h *Hub) keeper(ctx context.Context) error {
 		}
 		now := h.clock.Now()
 		h.silence(now)
+		if now.Sub(revoked) >= revokeGap {
+			h.revoke()
+			revoked = now
+		}
 		h.tellUp()
 		if now.Sub(digested) >= digestGap {
 			if h.sumUp() {
@@ -50,10 +57,7 @@ func (h *Hub) silence(now mediaclock.Local) {
 		if h.lapsed(d, now) {
 			h.o.Log.Info("downstream fell silent", slog.String("node", d.node.ID), slog.String("name", d.node.Name))
 			d.conn.Close(control.ErrSilent) // so that it sees, and comes back
-			h.picture.Leave(d.node.ID)
-			delete(h.live, d.node.ID)
-			d.conn = nil
-			h.remove(d)
+			h.expel(d)
 		}
 	}
 	for d := range h.orphans {
@@ -70,6 +74,35 @@ func (h *Hub) silence(now mediaclock.Local) {
 		h.rezone(d)
 	}
 	h.m.dropN(dropMember, h.picture.Refused())
+}
+
+// expel ends all of d at once; its connection is ending already. The caller holds mu.
+func (h *Hub) expel(d *downstream) {
+	h.picture.Leave(d.node.ID)
+	delete(h.live, d.node.ID)
+	d.conn = nil
+	h.remove(d)
+}
+
+// revoke cuts those whose certificate was revoked; the control port does not let them in again.
+func (h *Hub) revoke() {
+	if h.o.Revoked == nil {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, d := range h.live {
+		if h.o.Revoked(d.node.ID) {
+			h.o.Log.Warn("downstream revoked", slog.String("node", d.node.ID), slog.String("name", d.node.Name))
+			_ = d.conn.Refuse(control.Refuse{Code: control.CodeRevoked, Reason: "the node's certificate was revoked"})
+			h.expel(d)
+		}
+	}
+	for d := range h.orphans {
+		if h.o.Revoked(d.node.ID) {
+			h.remove(d)
+		}
+	}
 }
 
 // lapsed reports whether d has been silent for longer than its lease. A standby pings at the idle pace.
@@ -163,7 +196,16 @@ func (h *Hub) match(d *downstream) {
 			h.unsubscribe(d, s)
 		}
 	}
-	for _, s := range h.open {
+	open := slices.SortedFunc(maps.Values(h.open), func(a, b *stream) int {
+		switch {
+		case a.cert.Outranks(b.cert):
+			return -1
+		case b.cert.Outranks(a.cert):
+			return 1
+		}
+		return 0
+	})
+	for _, s := range open {
 		h.subscribe(d, s)
 	}
 }

@@ -70,7 +70,7 @@ type Upward interface {
 	Enrol(ctx context.Context, r control.EnrolRequest) (*control.EnrolResponse, error)
 }
 
-// Options is what a Hub needs from its owner. All but Prefix, Version and Revoked are required.
+// Options is what a Hub needs from its owner. All but Prefix and Revoked are required.
 type Options struct {
 	Config      Config
 	Credentials *identity.Credentials
@@ -81,7 +81,7 @@ type Options struct {
 	// right after a ping is read and right before the pong is sent; it must not block.
 	Clock      func() (now mediaclock.Instant, errNS uint32, synced bool)
 	Up         Upward
-	Revoked    func(id string) bool // a node that is no longer served; nil: nobody
+	Revoked    func(id string) bool // nodes no longer served: refused, and cut within 5 s; nil: nobody; must not block
 	Log        *slog.Logger
 	Registerer prometheus.Registerer
 	Prefix     string // of the metrics' names; empty: "dongthanh_relay_"

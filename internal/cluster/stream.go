@@ -208,8 +208,9 @@ func (h *Hub) subscribe(d *downstream, s *stream) {
 	}
 	d.streams[s] = true
 	s.subs[d] = &subscription{}
-	if d.conn != nil {
+	if d.conn != nil && d.quota != 0 {
 		h.send(d, s.say)
+		d.quota--
 	}
 	if _, ok := d.flow.Path(); ok {
 		h.touch(s)

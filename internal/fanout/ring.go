@@ -61,7 +61,7 @@ func (r *Ring) Put(i seq.Index, b []byte) Outcome {
 	s := &r.slots[uint64(i)%uint64(len(r.slots))]
 	held := s.index.Load()
 	switch {
-	case held > uint64(i)+1:
+	case uint64(i)+uint64(len(r.slots)) < r.newest.Load():
 		return Stale
 	case held == uint64(i)+1 && (!s.suspect.Load() || s.equal(b)):
 		return Duplicate
