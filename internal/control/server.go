@@ -144,6 +144,7 @@ func (s *Server) Run(ctx context.Context) error {
 func (s *Server) serve(parent context.Context, l net.Listener) error {
 	ctx, end := context.WithCancelCause(parent)
 	defer end(nil)
+	var wg sync.WaitGroup
 	h := &http.Server{
 		Handler:           s.routes(),
 		ReadHeaderTimeout: headerWithin,
@@ -153,9 +154,16 @@ func (s *Server) serve(parent context.Context, l net.Listener) error {
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
 		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ConnState: func(_ net.Conn, state http.ConnState) { // its goroutines are ours to wait for
+			switch state {
+			case http.StateNew:
+				wg.Add(1)
+			case http.StateHijacked, http.StateClosed:
+				wg.Done()
+			}
+		},
 	}
 	h.SetKeepAlivesEnabled(false) // one connection, one purpose
-	var wg sync.WaitGroup
 	wg.Go(func() { end(s.accept(ctx, l, &wg)) })
 	wg.Go(func() { end(h.Serve(s.queue)) })
 	<-ctx.Done()
