@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"dongthanh/internal/identity"
 )
 
 // maxBoot is the largest boot count that a datagram's counter can carry (24 bits); the next is 1.
@@ -29,30 +31,8 @@ func NextBoot(dir string) (uint32, error) {
 	if n > maxBoot {
 		n = 1
 	}
-	if err := replace(path, strconv.AppendUint(nil, n, 10)); err != nil {
+	if err := identity.WriteFile(dir, "boot", strconv.AppendUint(nil, n, 10)); err != nil {
 		return 0, fmt.Errorf("write boot count: %w", err)
 	}
 	return uint32(n), nil
-}
-
-// replace writes a file so that either the old or the new one is there whole, whenever the power fails.
-func replace(path string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // fails once it was renamed
-	_, err = f.Write(data)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	d, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

@@ -239,7 +239,7 @@ func (t *Table) Session(now Now, cert, issuer []byte) ([]Event, error) {
 	}
 	if len(issuer) > 0 {
 		if err := t.trust.AddIssuer(issuer); err != nil {
-			return nil, fmt.Errorf("verify issuer of session: %w", err)
+			return nil, fmt.Errorf("session: %w", err)
 		}
 	}
 	return t.session(now, cert)
@@ -252,7 +252,7 @@ func (t *Table) session(now Now, cert []byte) ([]Event, error) {
 		if errors.Is(err, identity.ErrUnknownIssuer) {
 			t.wait(now, waitingSession, cert)
 		}
-		return nil, fmt.Errorf("verify session certificate: %w", err)
+		return nil, err // it says what was verified
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()

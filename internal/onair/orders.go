@@ -48,7 +48,7 @@ type waitingObject struct {
 func (t *Table) Stop(now Now, order, issuer []byte) ([]Event, error) {
 	if len(issuer) > 0 {
 		if err := t.trust.AddIssuer(issuer); err != nil {
-			return nil, fmt.Errorf("verify issuer of stop: %w", err)
+			return nil, fmt.Errorf("stop: %w", err)
 		}
 	}
 	s, by, err := t.trust.Stop(order)
@@ -56,7 +56,7 @@ func (t *Table) Stop(now Now, order, issuer []byte) ([]Event, error) {
 		if errors.Is(err, identity.ErrUnknownIssuer) {
 			t.wait(now, waitingStop, order)
 		}
-		return nil, fmt.Errorf("verify stop: %w", err)
+		return nil, err // it says what was verified
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
