@@ -169,6 +169,7 @@ func TestLateJoinerHearsAtOnce(t *testing.T) {
 }
 
 func TestStopIsRepeatedAndFinal(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, nil)
 	s, other := b.speaker("s", "31/1"), b.speaker("other", "31/2")
 	x, y := b.transmit("31/1"), b.transmit("31/2")

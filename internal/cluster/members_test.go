@@ -37,6 +37,7 @@ func member(node, via string, z zone.Zone) control.Member {
 func gone(m control.Member) control.Member { m.Gone = true; return m }
 
 func TestMembersGoUp(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, nil)
 	s := b.speaker("c1", "31/11407") // of a neighbouring commune: served all the same
 	b.up.sees(t, "c1@hub")
@@ -62,6 +63,7 @@ func TestMembersGoUp(t *testing.T) {
 }
 
 func TestTwoRoutesCountOnce(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, nil)
 	r1, r2 := b.relay("r1"), b.relay("r2")
 	c := member("c", "deep", "31/2")
@@ -168,6 +170,7 @@ func TestPathChanges(t *testing.T) {
 }
 
 func TestResyncAndDigest(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, nil)
 	r := b.relay("r1")
 	r.say(control.Message{Changes: &control.Changes{Full: true, Members: []control.Member{member("c", "r1", "31/2")}}})
@@ -205,6 +208,7 @@ func TestResyncAndDigest(t *testing.T) {
 }
 
 func TestManyMembersGoUpInParts(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, nil)
 	r := b.relay("r1")
 	var members []control.Member
@@ -319,6 +323,7 @@ func TestEnrolmentIsForwarded(t *testing.T) {
 func hurried(o *Options) { o.lease = udp.Lease{OnAir: 800 * time.Millisecond, Idle: 2 * time.Second} }
 
 func TestSilentDeath(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, hurried)
 	dead, alive := b.speaker("dead", "31/1"), b.speaker("alive", "31/1")
 	idle := b.speaker("idle", "31/2") // nothing is on air for it: it may be silent for longer
@@ -354,6 +359,7 @@ func TestSilentDeath(t *testing.T) {
 }
 
 func TestSoundGoesOnWithoutControl(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, hurried)
 	r := b.relay("r1")
 	r.say(control.Message{Changes: &control.Changes{Full: true, Members: []control.Member{member("c", "r1", "31/2")}}})

@@ -180,6 +180,7 @@ func TestBadTagBringsAnotherCopy(t *testing.T) {
 }
 
 func TestStandbyResumes(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, nil)
 	s := b.join(identity.Node{ID: "s", Kind: identity.Client, Zone: "31/1"}, true)
 	s.open("127.0.0.1")

@@ -62,6 +62,7 @@ func TestAnswersComeFromThePingedAddress(t *testing.T) {
 }
 
 func TestAnotherSourcePort(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, nil)
 	s := b.speaker("s", "31/1")
 	x := b.transmit("31")
