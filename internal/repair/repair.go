@@ -5,6 +5,7 @@
 package repair
 
 import (
+	"math"
 	"time"
 
 	"dongthanh/internal/mediaclock"
@@ -35,6 +36,10 @@ const (
 	tail = 8
 	// smooth is the weight of a new arrival in the schedule of arrivals.
 	smooth = 1.0 / 8
+	// spread and maxSpread: where nothing newer has come the gap may be mere lateness of the whole flow, so it must
+	// stand out from the lateness seen so far by three times its mean, 80 ms at most.
+	spread    = 3
+	maxSpread = 80 * time.Millisecond
 
 	window  = seq.WindowSize
 	askBits = 64
@@ -62,6 +67,8 @@ type Tracker struct {
 	ref   seq.Index        // the schedule of arrivals: ref came, or should have come, at refAt
 	refAt mediaclock.Local // and every other packet as much later as its index is higher
 
+	late float64 // ns, mean deviation from the schedule
+
 	dueOf seq.Index        // the deadlines: dueOf must have come by dueAt
 	dueAt mediaclock.Local // and every other packet as much later as its index is higher
 	due   bool
@@ -82,6 +89,8 @@ type cell struct {
 	bad   bool // an upstream's copy has a tag that does not hold
 	asked bool
 	at    mediaclock.Local // of the last request
+	tries uint8            // requests
+	more  uint8            // copies beyond the first
 }
 
 // New returns a Tracker of a transmission whose packets hold packet of sound each. Packets below first are nobody's
@@ -114,6 +123,17 @@ func (t *Tracker) Arrived(i seq.Index, now mediaclock.Local) (asked bool) {
 	return c.asked
 }
 
+// Again records one more copy of i. It reports whether the first now turns out to have come by itself: where more
+// copies came than were asked for, the streamer's own was among them, and it had the start.
+func (t *Tracker) Again(i seq.Index) (original bool) {
+	c := &t.cells[i%window]
+	if !c.used || c.index != i || !c.here || c.more == 255 {
+		return false
+	}
+	c.more++
+	return c.asked && c.more == c.tries
+}
+
 // Exists records a beacon's word that all packets up to i were sent.
 func (t *Tracker) Exists(i seq.Index, now mediaclock.Local) {
 	if i < t.low || i-t.low >= window {
@@ -133,6 +153,7 @@ func (t *Tracker) Ends(i seq.Index) { t.last, t.ended = i, true }
 func (t *Tracker) BadTag(i seq.Index) {
 	if c := t.cell(i); c != nil && !c.here && !c.bad {
 		c.bad, c.asked, c.at = true, true, 0
+		c.tries++ // the bad copy is no copy
 		t.exists(i)
 	}
 }
@@ -148,7 +169,7 @@ func (t *Tracker) Stalled(now mediaclock.Local) (from seq.Index, yes bool) {
 	t.resumed, t.stalled = now, true
 	for i := t.low; i <= t.upper() && t.turn(i) <= now; i++ {
 		if c := t.cell(i); c != nil && !c.here && !c.asked {
-			c.asked, c.at = true, now
+			c.asked, c.at, c.tries = true, now, 1
 		}
 	}
 	return max(t.low, t.newest+1), true
@@ -191,6 +212,7 @@ func (t *Tracker) Asks(now mediaclock.Local, rtt time.Duration, dst []Ask) []Ask
 			dst = append(dst, a)
 		}
 		c.asked, c.at = true, now
+		c.tries += min(1, 255-c.tries)
 	}
 	return dst
 }
@@ -198,7 +220,11 @@ func (t *Tracker) Asks(now mediaclock.Local, rtt time.Duration, dst []Ask) []Ask
 // wanted reports whether i, which has not come, is to be asked for now.
 func (t *Tracker) wanted(c *cell, i seq.Index, now mediaclock.Local, rtt time.Duration) bool {
 	if !c.asked {
-		return now.Sub(t.turn(i)) >= t.packet+settle
+		wait := t.packet + settle
+		if i > t.newest {
+			wait += min(maxSpread, time.Duration(spread*t.late))
+		}
+		return now.Sub(t.turn(i)) >= wait
 	}
 	if now.Add(rtt) > t.deadline(i) {
 		return false
@@ -238,7 +264,9 @@ func (t *Tracker) schedule(i seq.Index, now mediaclock.Local) {
 		return
 	}
 	turn := t.turn(i)
-	t.ref, t.refAt = i, turn.Add(time.Duration(float64(now.Sub(turn))*smooth))
+	off := float64(now.Sub(turn))
+	t.ref, t.refAt = i, turn.Add(time.Duration(off*smooth))
+	t.late += (math.Abs(off) - t.late) * smooth
 }
 
 // expire gives up what can no longer come in time.

@@ -158,6 +158,46 @@ func TestArrived(t *testing.T) {
 	}
 }
 
+// TestAgain: where more copies came than were asked for, the first had come by itself.
+func TestAgain(t *testing.T) {
+	tr := New(0, packet)
+	tr.Due(0, at(400*ms))
+	for _, i := range []int{0, 1, 3} {
+		tr.Arrived(seq.Index(i), turn(i))
+	}
+	if tr.Again(1) || tr.Again(2) {
+		t.Error("Again of what nobody asked for, or never came = true")
+	}
+	tr.Asks(turn(4), 40*ms, nil)
+	tr.Arrived(2, turn(4).Add(5*ms))
+	if !tr.Again(2) {
+		t.Error("asked once, came twice: Again = false, want true")
+	}
+	if tr.Again(2) {
+		t.Error("told twice")
+	}
+}
+
+// TestLateFlow: a flow that comes in bursts is not asked for as long as nothing is overtaken.
+func TestLateFlow(t *testing.T) {
+	tr := New(0, packet)
+	tr.Due(0, at(400*ms))
+	asked := 0
+	for i := 0; i < 200; i += 3 { // three at once, each third of the time
+		for now := turn(i); now < turn(i+2); now = now.Add(10 * ms) {
+			asked += len(tr.Asks(now, 40*ms, nil))
+		}
+		for k := range 3 {
+			if tr.Arrived(seq.Index(i+k), turn(i+2)) && i > 30 {
+				t.Errorf("packet %d counts as repaired", i+k)
+			}
+		}
+	}
+	if asked > 6 {
+		t.Errorf("%d requests, want a few at the start only", asked)
+	}
+}
+
 // TestBadTag: an altered copy is asked for at once, of everybody, and says why.
 func TestBadTag(t *testing.T) {
 	tr := New(0, packet)

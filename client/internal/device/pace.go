@@ -21,7 +21,10 @@ const (
 	// patience is how late a block may be asked for and still be written whole. A sound card pulls by itself while
 	// the process waits for a core; a virtual one cannot, and a busy machine shall not be heard. Beyond it the device
 	// has run dry, and what it missed is silence.
-	patience = 250 * time.Millisecond
+	patience = 500 * time.Millisecond
+	// breath is left to those who read sockets before a block that is asked for late: what came in time during the
+	// pause is then there.
+	breath = 5 * time.Millisecond
 )
 
 // pace asks for blocks in real time by a crystal of its own.
@@ -49,6 +52,10 @@ func (p *pace) run(ctx context.Context, start mediaclock.Local, fill func(Block)
 			return nil
 		}
 		now := p.now()
+		if now > p.at(start, b.First) {
+			p.sleep(now.Add(breath))
+			now = p.now()
+		}
 		b.Played = int64(math.Floor(now.Sub(start).Seconds() * p.rate))
 		b.Now = p.at(start, b.Played)
 		if now.Sub(p.at(start, b.First)) > patience {

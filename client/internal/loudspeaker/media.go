@@ -20,6 +20,7 @@ const (
 	media  arrivalKind = iota
 	beacon             // index is the newest packet sent
 	badTag             // the packet's signature holds and its tag does not
+	again              // one more copy of a packet
 )
 
 // arrival is what came from an upstream and passed every check.
@@ -104,12 +105,14 @@ func (l *Loudspeaker) media(raw []byte, at mediaclock.Local, from int) {
 	}
 	plain, tagFault := key.Open(a.payload[:0], p.Head(), p.Sealed(), p.SSRC, p.Index)
 	_, x, v := l.table.Media(l.now(at), raw, from)
-	if x != e.on || v != onair.Accepted && v != onair.Variant {
+	if x != e.on || v != onair.Accepted && v != onair.Variant && v != onair.Duplicate {
 		l.queue.back(a)
 		return
 	}
 	a.kind, a.stream, a.index, a.at, a.last, a.size = media, e.stream, p.Index, at, p.Last, len(plain)
-	if tagFault != nil { // a relay altered it: its upstream's copy, and those of others, are asked for
+	if v == onair.Duplicate {
+		a.kind = again
+	} else if tagFault != nil { // a relay altered it: its upstream's copy, and those of others, are asked for
 		l.reject(wrongTag)
 		a.kind = badTag
 	}
@@ -145,6 +148,8 @@ func (l *Loudspeaker) deliver(a *arrival) {
 	switch a.kind {
 	case beacon:
 		l.player.Beacon(a.stream, a.signed, a.index, a.at)
+	case again:
+		l.player.Again(a.stream, a.index)
 	case badTag:
 		l.player.BadTag(a.stream, a.index)
 	default:

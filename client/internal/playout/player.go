@@ -117,6 +117,18 @@ func (p *Player) Packet(s *Stream, i seq.Index, payload []byte, last bool, at me
 	return v
 }
 
+// Again records one more copy of packet i, by which it may turn out that the first came by itself.
+func (p *Player) Again(s *Stream, i seq.Index) {
+	if s.track == nil || !s.track.Again(i) {
+		return
+	}
+	if k, ok := s.number(i); ok {
+		if slot := s.buf.get(k); slot != nil {
+			slot.repaired = false
+		}
+	}
+}
+
 // BadTag records that packet i came with a signature that holds and a tag that does not.
 func (p *Player) BadTag(s *Stream, i seq.Index) {
 	if s.track != nil {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"dongthanh/internal/mediaclock"
+	"dongthanh/internal/seq"
 )
 
 const ms = time.Millisecond
@@ -103,8 +104,12 @@ func TestCounts(t *testing.T) {
 				r.packet(s, g, int(uint64(q.Base)-g.cert.Index0), now+20*ms)
 			}
 		}, Counts{Played: 118, Repaired: 2}, false},
+		{"one comes late by itself, and the answer to the request too", func(r *rig, s *Stream, g *programme) {
+			r.feed(s, g, 0, n, 30)
+			r.packet(s, g, 30, g.sent(30)+70*ms)
+			r.at(g.sent(30)+90*ms, func(mediaclock.Local) { r.p.Again(s, seq.Index(g.cert.Index0)+30) })
+		}, Counts{Played: 120}, false},
 		{"late joiner", func(r *rig, s *Stream, g *programme) {
-			s.opened = 0
 			r.feed(s, g, 40, n)
 		}, Counts{Played: 40}, true},
 		{"muted for want of beacons, and back", func(r *rig, s *Stream, g *programme) {

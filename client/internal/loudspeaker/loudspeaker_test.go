@@ -1,0 +1,197 @@
+package loudspeaker
+
+import (
+	"math"
+	"sync"
+	"testing"
+	"time"
+
+	"dongthanh/internal/packet"
+	"dongthanh/internal/seq"
+	"dongthanh/internal/signed"
+	"dongthanh/internal/wire"
+)
+
+// chord has no period below a second.
+func chord(t float64) float64 {
+	s := 0.0
+	for i, hz := range []float64{311, 587, 1013, 1741, 2903} {
+		s += math.Sin(2*math.Pi*hz*t/48000 + float64(i))
+	}
+	return 3000 * s
+}
+
+// TestEndToEnd: a relay, and three loudspeakers of which two are meant: one behind a link that loses every seventh
+// packet, one whose relay altered a tag. Control, TLS, datagrams, sound card pace: all real.
+func TestEndToEnd(t *testing.T) {
+	retried(t, endToEnd)
+}
+
+// retried runs a test in real time again if the machine was so busy that a virtual device ran dry: three times at most.
+func retried(t *testing.T, test func(t *testing.T, b *bed) (dry bool)) {
+	for range 3 {
+		dry := false
+		t.Run("", func(t *testing.T) { dry = test(t, newBed(t)) })
+		if !dry {
+			return
+		}
+	}
+	t.Error("the devices ran dry three times: this machine is too busy for real time")
+}
+
+// dry reports whether a device of the test ran dry.
+func dry(t *testing.T, all ...*speaker) bool {
+	for _, s := range all {
+		if metric(t, s.reg, "dongthanh_client_device_underruns_total")[""] > 0 {
+			t.Logf("%s ran dry", s.id)
+			return true
+		}
+	}
+	return false
+}
+
+func endToEnd(t *testing.T, b *bed) bool {
+	var mu sync.Mutex
+	seen := map[string]bool{}
+	address := b.lossy(func(raw []byte) bool {
+		p, err := packet.Parse(raw)
+		if err != nil {
+			return false
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		first := !seen[string(raw[2:4])]
+		seen[string(raw[2:4])] = true
+		return first && (p.Index+3)%7 == 0 // lost the first time, answered when asked for
+	})
+	lossy := b.speaker("lossy", "31/11296", 100, address)
+	clean := b.speaker("clean", "31/11296/02", -100, "")
+	other := b.speaker("other", "31/11407", 0, "")
+
+	x := b.transmit(chord, nil, "31/11296")
+	b.mu.Lock()
+	b.onNack = func(n wire.NackBody) { // as the streamer would: the same bytes again
+		if raw, ok := x.packets.Load(n.Base); ok && n.SSRC == x.cert.SSRC {
+			if p, err := packet.Parse(raw.([]byte)); err == nil {
+				b.hub.Media(p)
+			}
+		}
+	}
+	b.mu.Unlock()
+	const n = 75
+	altered := seq.Index(x.cert.Index0) + 40
+	x.speak(n, true, func(k int, raw []byte) []byte {
+		if k == 40 {
+			raw = append([]byte(nil), raw...)
+			raw[len(raw)-packet.TrailerLen] ^= 1
+		}
+		return raw
+	})
+	for _, s := range []*speaker{lossy, clean} {
+		b.eventually(s.id+" to have played all", func() bool {
+			c := s.counts(t)
+			return c["played"]+c["repaired"]+c["concealed"]+c["late"] >= 2*n
+		})
+	}
+	if dry(t, lossy, clean) {
+		return true
+	}
+	ended := time.Now()
+	due := x.cert.PlayAt(x.cert.Index0).Time()
+	for _, s := range []*speaker{lossy, clean} {
+		c := s.counts(t)
+		repaired := float64(2) // the altered one
+		if s == lossy {
+			repaired += 2 * 10 // about every seventh of 75
+		}
+		if c["concealed"]+c["late"] > 0 || c["repaired"] < repaired || c["repaired"] > repaired+20 || c["played"]+c["repaired"] != 2*n {
+			t.Errorf("%s: frames %v, want %d in all, about %.0f repaired and none concealed or late", s.id, c, 2*n, repaired)
+		}
+		r := s.written(t, ended)
+		for at := due.Add(200 * ms); at.Before(due.Add(2800 * ms)); at = at.Add(200 * ms) {
+			lag, match := r.lag(x, at)
+			if math.Abs(lag) > 1 || match < 0.97 {
+				t.Errorf("%s: %.2f ms late at %v (match %.3f), want 0 ± 1", s.id, lag, at.Sub(due), match)
+			}
+		}
+		if got := metric(t, s.reg, "dongthanh_client_playout_delay_seconds")[""]; math.Abs(got-0.4) > 0.002 {
+			t.Errorf("%s: delay of %.4f s, want 0.4", s.id, got)
+		}
+		if got := metric(t, s.reg, "dongthanh_client_packets_rejected_total")["tag"]; got != 1 {
+			t.Errorf("%s: %g packets with a bad tag, want 1", s.id, got)
+		}
+	}
+	if c := other.counts(t); c["played"]+c["repaired"]+c["concealed"]+c["late"] > 0 {
+		t.Errorf("a loudspeaker of another zone counts %v", c)
+	}
+	if got := loudness(other.recording(t).pcm); got != 0 {
+		t.Errorf("a loudspeaker of another zone sounds: loudness %.1f", got)
+	}
+
+	b.eventually("the last reports", func() bool {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		last := map[string]signed.Report{}
+		for _, r := range b.reports {
+			last[r.Node] = r
+		}
+		return !last["lossy"].Hearing && !last["clean"].Hearing && last["lossy"].Number > 0 && last["clean"].Number > 0
+	})
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	bad := false
+	for _, k := range b.nacks {
+		bad = bad || k.Reason == wire.BadTag && k.Base == altered
+	}
+	if !bad {
+		t.Errorf("nobody asked for the altered packet %d with reason BADTAG: %+v", altered, b.nacks)
+	}
+	heard := map[string]int{}
+	numbers := map[string]uint64{}
+	for _, r := range b.reports {
+		if r.Hearing {
+			heard[r.Node]++
+		}
+		if r.Number <= numbers[r.Node] || r.Number>>40 != 1 || r.Transmission != x.cert.Transmission {
+			t.Errorf("report %+v after number %d", r, numbers[r.Node])
+		}
+		numbers[r.Node] = r.Number
+		if r.Node == "clean" && !r.Hearing && (r.Played+r.Repaired != 2*n || r.Highest != x.cert.Index0+n-1) {
+			t.Errorf("last report: %+v, want %d frames up to %d", r, 2*n, x.cert.Index0+n-1)
+		}
+	}
+	if heard["lossy"] < 2 || heard["clean"] < 2 || heard["other"] > 0 {
+		t.Errorf("reports of hearing: %v, want one at the first sound and one every 2 s, none of the other zone", heard)
+	}
+	return false
+}
+
+// TestStop: an order silences all within two seconds, and what it ended never sounds again.
+func TestStop(t *testing.T) {
+	retried(t, stopped)
+}
+
+func stopped(t *testing.T, b *bed) bool {
+	s := b.speaker("one", "31/11296", 0, "")
+	x := b.transmit(chord, nil, "31/11296")
+	x.speak(25, false, nil)
+	x.stop()
+	ordered := time.Now()
+	x.speak(50, false, nil) // a hostile streamer speaks on
+	r := s.written(t, ordered.Add(time.Second))
+	if dry(t, s) {
+		return true
+	}
+	if got := loudness(r.between(ordered.Add(-300*ms), ordered)); got < 1000 {
+		t.Errorf("loudness before the order %.0f, want sound", got)
+	}
+	if got := loudness(r.between(ordered.Add(200*ms), ordered.Add(10*time.Second))); got != 0 {
+		t.Errorf("loudness from 200 ms after the order on %.1f, want silence", got)
+	}
+	b.eventually("the loudspeaker to say so", func() bool {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		return len(b.reports) > 1 && !b.reports[len(b.reports)-1].Hearing
+	})
+	return false
+}

@@ -1,0 +1,5 @@
+//go:build !race
+
+package loudspeaker
+
+const raceOn = false
