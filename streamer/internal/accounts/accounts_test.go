@@ -41,6 +41,7 @@ type fixture struct {
 type faulty struct {
 	*store.Store
 	writes, reads error
+	onUser        func() // runs once, while a login is being looked up
 }
 
 func (f *faulty) AddLogin(ctx context.Context, l store.Login) error {
@@ -67,6 +68,11 @@ func (f *faulty) Login(ctx context.Context, token store.Hash) (store.Login, erro
 func (f *faulty) User(ctx context.Context, id string) (store.User, error) {
 	if f.reads != nil {
 		return store.User{}, f.reads
+	}
+	if f.onUser != nil {
+		run := f.onUser
+		f.onUser = nil
+		run()
 	}
 	return f.Store.User(ctx, id)
 }

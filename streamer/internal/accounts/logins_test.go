@@ -141,3 +141,24 @@ func TestFailingDatabase(t *testing.T) {
 		x.signIn()
 	})
 }
+
+// A request that is under way while its login is ended does not bring the login back.
+func TestSignOutDuringARequest(t *testing.T) {
+	for _, diskFull := range []bool{false, true} {
+		inTime(t, func(t *testing.T, x *fixture) {
+			if diskFull {
+				x.store.writes = store.ErrFull
+			}
+			in := x.signIn()
+			time.Sleep(2 * time.Minute)
+			x.store.writes = nil
+			x.store.onUser = func() {
+				if err := x.SignOut(t.Context(), in.Token); err != nil {
+					t.Error(err)
+				}
+			}
+			x.wantSignedIn(in.Token, false)
+			x.wantSignedIn(in.Token, false)
+		})
+	}
+}

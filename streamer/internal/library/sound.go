@@ -12,7 +12,7 @@ import (
 	"dongthanh/streamer/internal/store"
 )
 
-// ErrLost: the record is there, the file is not, or has another length.
+// ErrLost says that the record is there, and the file is not or has another length.
 var ErrLost = errors.New("audio file is lost or damaged")
 
 // Sound reads one file of the library. Use it from one goroutine; Close it in the end.
