@@ -30,8 +30,8 @@ const (
 	ReasonStreamer Reason = "closed by the streamer" // Close was called
 )
 
-// ErrLost is what Read returns once the connection was lost; the sound did not end, it broke off.
-var ErrLost = errors.New("microphone: connection lost")
+// ErrLost is what Read's error wraps once the sound broke off instead of ending; the error names the Reason.
+var ErrLost = errors.New("microphone lost")
 
 // Microphone is a browser's microphone, a Source. Its sound comes when the network lets it and is pulled when the
 // streamer's clock says so; package jitter does what lies between.
@@ -53,8 +53,8 @@ type Microphone struct {
 	reason Reason
 	track  *webrtc.TrackRemote
 
-	lost atomic.Bool
-	over error // what Read returns for good; the reading goroutine's only
+	broken atomic.Pointer[error] // why the sound broke off
+	over   error                 // what Read returns for good; the reading goroutine's only
 }
 
 func newMicrophone(owner *Microphones) (*Microphone, error) {
@@ -231,7 +231,8 @@ func (m *Microphone) end(r Reason) {
 		m.buffer.End()
 		m.media.Unlock()
 	} else {
-		m.lost.Store(true)
+		err := fmt.Errorf("read microphone: %w: %s", ErrLost, r)
+		m.broken.Store(&err)
 	}
 	close(m.done)
 }
@@ -246,13 +247,13 @@ func (m *Microphone) ended() bool {
 }
 
 // Read gives the next 20 ms. After the browser or the streamer closed the microphone it gives what waits and then
-// io.EOF; after the connection broke, ErrLost.
+// io.EOF; after the connection broke, an error that wraps ErrLost.
 func (m *Microphone) Read(frame []float32) error {
 	if len(frame) != frameSamples {
 		return errFrame(len(frame))
 	}
-	if m.over == nil && m.lost.Load() {
-		m.over = ErrLost
+	if broken := m.broken.Load(); broken != nil && m.over == nil {
+		m.over = *broken
 	}
 	if m.over != nil {
 		clear(frame)

@@ -19,6 +19,13 @@ const chromiumOffer = "v=0\r\no=- 4611731400430051336 2 IN IP4 127.0.0.1\r\ns=-\
 	"a=rtpmap:63 red/48000/2\r\na=fmtp:63 111/111\r\na=rtpmap:9 G722/8000\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:8 PCMA/8000\r\na=rtpmap:13 CN/8000\r\n" +
 	"a=rtpmap:110 telephone-event/48000\r\na=rtpmap:126 telephone-event/8000\r\na=ssrc:2231627014 cname:x\r\na=ssrc:2231627014 msid:9b0c 4f\r\n"
 
+// firefoxOffer is the shape of Firefox's: fingerprint and direction for the whole session.
+const firefoxOffer = "v=0\r\no=mozilla...THIS_IS_SDPARTA-99.0 5530 0 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=sendrecv\r\n" +
+	"a=fingerprint:sha-256 7B:8B:F0:65:5F:78:E2:51:3B:AC:6F:F3:3F:46:1B:35:DC:B8:5F:64:1A:24:C2:43:F0:A1:58:D0:A1:2C:19:08\r\n" +
+	"a=group:BUNDLE 0\r\na=ice-options:trickle\r\na=msid-semantic:WMS *\r\nm=audio 9 UDP/TLS/RTP/SAVPF 109 9 0 8 101\r\nc=IN IP4 0.0.0.0\r\n" +
+	"a=sendonly\r\na=fmtp:109 maxplaybackrate=48000;stereo=1;useinbandfec=1\r\na=ice-pwd:c6c5d2b2f0d2fbb6e5e1ed0eee06d28c\r\na=ice-ufrag:0b4c5ea1\r\n" +
+	"a=mid:0\r\na=msid:{a} {b}\r\na=rtcp-mux\r\na=rtpmap:109 opus/48000/2\r\na=rtpmap:9 G722/8000/1\r\na=setup:actpass\r\na=ssrc:2655508255 cname:{c}\r\n"
+
 const videoMedia = "m=video 9 UDP/TLS/RTP/SAVPF 96\r\nc=IN IP4 0.0.0.0\r\na=ice-ufrag:h5xk\r\na=ice-pwd:Vb3HqB2G9jWZkX1dBn7r2uQm\r\n" +
 	"a=fingerprint:sha-256 7B:8B:F0:65:5F:78:E2:51:3B:AC:6F:F3:3F:46:1B:35:DC:B8:5F:64:1A:24:C2:43:F0:A1:58:D0:A1:2C:19:08\r\na=setup:actpass\r\na=mid:1\r\na=sendonly\r\na=rtcp-mux\r\na=rtpmap:96 VP8/90000\r\n"
 
@@ -36,6 +43,7 @@ func TestAcceptOffers(t *testing.T) {
 		ok    bool
 	}{
 		{"Chromium's", chromiumOffer, true},
+		{"Firefox's", firefoxOffer, true},
 		{"lines that end in LF", strings.ReplaceAll(chromiumOffer, "\r\n", "\n"), true},
 		{"sendrecv", swap("a=sendonly", "a=sendrecv"), true},
 		{"no direction", swap("a=sendonly\r\n", ""), true},

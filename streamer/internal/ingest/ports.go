@@ -70,7 +70,7 @@ func (p *ports) refresh() error {
 		return net.ErrClosed
 	}
 	for addr, mux := range p.muxes {
-		if !slices.Contains(want, addr) {
+		if mux.IsClosed() || !slices.Contains(want, addr) {
 			_ = mux.Close() // the address is gone, and with it every connection
 			delete(p.muxes, addr)
 		}

@@ -91,6 +91,9 @@ func (r *rig) talk(b *browser, mic *Microphone, frames int, between func(i int))
 		}
 		r.clock.Add(int64(20 * time.Millisecond))
 		if err := mic.Read(frame); err != nil {
+			if mic.ended() {
+				return all
+			}
 			b.t.Fatalf("Read: %v", err)
 		}
 		all = append(all, frame...)
@@ -221,7 +224,7 @@ func (b *browser) next() *rtp.Packet {
 	b.t.Helper()
 	pcm := make([]float32, frameSamples)
 	for i := range pcm {
-		pcm[i] = float32(0.5 * math.Sin(2*math.Pi*toneHz*float64(b.at+i)/mediaclock.Rate))
+		pcm[i] = tone(b.at + i)
 	}
 	payload := make([]byte, b.enc.MaxPacketBytes())
 	n, err := b.enc.Encode(pcm, payload)
@@ -295,3 +298,6 @@ func (b *browser) vanish() {
 		b.t.Fatal(err)
 	}
 }
+
+// tone is sample i of the tone that every browser here speaks.
+func tone(i int) float32 { return float32(0.5 * math.Sin(2*math.Pi*toneHz*float64(i)/mediaclock.Rate)) }
