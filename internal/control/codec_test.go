@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -279,7 +280,7 @@ func TestSplitReports(t *testing.T) {
 		}
 		got = append(got, p.Reports...)
 	}
-	if diff := cmp.Diff(reports, got); diff != "" {
-		t.Errorf("SplitReports() (-want +got):\n%s", diff)
+	if !slices.EqualFunc(reports, got, bytes.Equal) {
+		t.Errorf("SplitReports() gives %d reports back, or others, want %d", len(got), len(reports))
 	}
 }

@@ -50,6 +50,7 @@ type Conn struct {
 	server bool // this end accepted
 
 	queue chan []byte   // bound QueueLen; a message more ends the connection (ErrSlow)
+	pongs chan string   // the answer to a ping, written by the writer: reading must never wait for writing
 	done  chan struct{} // closed when it begins to end
 
 	mu      sync.Mutex // guards what follows
@@ -62,7 +63,7 @@ type Conn struct {
 func newConn(ws *websocket.Conn, t *tls.Conn, peer identity.Node, cert *x509.Certificate, server bool) *Conn {
 	return &Conn{
 		ws: ws, tls: t, peer: peer, cert: cert, server: server,
-		queue: make(chan []byte, QueueLen), done: make(chan struct{}),
+		queue: make(chan []byte, QueueLen), pongs: make(chan string, 1), done: make(chan struct{}),
 	}
 }
 
@@ -192,7 +193,6 @@ func (c *Conn) Run(ctx context.Context, handler func(Message)) error {
 func (c *Conn) read(handler func(Message)) error {
 	var pings int
 	var window time.Time
-	answer := c.ws.PingHandler()
 	c.ws.SetPingHandler(func(data string) error {
 		if now := time.Now(); now.Sub(window) > pingWindow {
 			window, pings = now, 0
@@ -201,7 +201,11 @@ func (c *Conn) read(handler func(Message)) error {
 			return errFlood
 		}
 		c.alive(false)
-		return answer(data)
+		select {
+		case c.pongs <- data:
+		default: // the last one is not answered yet; one answer to both is enough (RFC 6455 §5.5.3)
+		}
+		return nil
 	})
 	c.ws.SetPongHandler(func(string) error { c.alive(false); return nil })
 	c.ws.SetReadLimit(MaxMessage)
@@ -247,9 +251,12 @@ func (c *Conn) write() {
 			if !c.put(text) {
 				return
 			}
+		case data := <-c.pongs:
+			if !c.say(websocket.PongMessage, data) {
+				return
+			}
 		case <-ping.C:
-			if err := c.ws.WriteControl(websocket.PingMessage, nil, time.Now().Add(writeWithin)); err != nil {
-				c.Close(unwritten(err))
+			if !c.say(websocket.PingMessage, "") {
 				return
 			}
 			next := pingEvery
@@ -271,6 +278,14 @@ func (c *Conn) write() {
 			return
 		}
 	}
+}
+
+func (c *Conn) say(kind int, data string) bool {
+	if err := c.ws.WriteControl(kind, []byte(data), time.Now().Add(writeWithin)); err != nil {
+		c.Close(unwritten(err))
+		return false
+	}
+	return true
 }
 
 func (c *Conn) put(text []byte) bool {
