@@ -30,6 +30,7 @@ import (
 // TestHostileUpstream: an upstream with valid credentials, which verifies nothing, sends what an attacker could. Nothing
 // of it reaches the loudspeaker, each has its reason, and the sound goes on.
 func TestHostileUpstream(t *testing.T) {
+	t.Parallel()
 	b := newBed(t)
 	s := b.streamer("streamer", "127.0.0.1:0")
 	a := b.relay("relay-a", url(s.hub.ControlAddr()))
@@ -195,6 +196,7 @@ func TestMediaAllocatesNothing(t *testing.T) {
 // TestLoop: relays that hang beneath each other find out, stay apart, and keep trying at leisure; one that has another
 // upstream goes on working.
 func TestLoop(t *testing.T) {
+	t.Parallel()
 	b := newBed(t)
 	s := b.streamer("streamer", "127.0.0.1:0")
 	closed := closedPort(t)
@@ -259,6 +261,7 @@ func (j *journal) Handle(_ context.Context, r slog.Record) error {
 
 // TestUnreachableUpstream: one line in the log, a readable reason at /readyz, downstreams served, a clean end.
 func TestUnreachableUpstream(t *testing.T) {
+	t.Parallel()
 	b := newBed(t)
 	closed := closedPort(t)
 	j := &journal{}
@@ -342,6 +345,7 @@ func TestPortInUse(t *testing.T) {
 // TestEnrolThroughTwoRelays: a new relay gets its certificate at the control port of a relay two hops down; and keys
 // sealed for a node travel down to it.
 func TestEnrolThroughTwoRelays(t *testing.T) {
+	t.Parallel()
 	b := newBed(t)
 	s := b.streamer("streamer", "127.0.0.1:0")
 	a := b.relay("relay-a", url(s.hub.ControlAddr()))

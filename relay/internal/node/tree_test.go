@@ -13,6 +13,7 @@ import (
 // TestTree: streamer, two relays in a row, loudspeakers of two communes. The right one gets every packet byte for byte,
 // the other none; network time is right; the streamer knows who hangs where.
 func TestTree(t *testing.T) {
+	t.Parallel()
 	b := newBed(t)
 	s := b.streamer("streamer", "127.0.0.1:0")
 	began := b.mono.Now()
@@ -74,6 +75,7 @@ func get(t *testing.T, n *running, path string) (int, string) {
 
 // TestStop: an order reaches the loudspeaker by control and in-band, and nothing sounds afterwards.
 func TestStop(t *testing.T) {
+	t.Parallel()
 	b := newBed(t)
 	s := b.streamer("streamer", "127.0.0.1:0")
 	a := b.relay("relay-a", url(s.hub.ControlAddr()))
@@ -106,6 +108,7 @@ func TestStop(t *testing.T) {
 // TestRelayRestart: the middle relay is restarted while on air. A loudspeaker that has no other comes back within 2 s
 // of the relay's return; one with a standby loses no packet at all.
 func TestRelayRestart(t *testing.T) {
+	t.Parallel()
 	b := newBed(t)
 	s := b.streamer("streamer", "127.0.0.1:0")
 	a := b.relay("relay-a", url(s.hub.ControlAddr()))
@@ -145,6 +148,7 @@ func TestRelayRestart(t *testing.T) {
 
 // TestStreamerGone: without an upstream a relay keeps its downstreams, says so, and comes back by itself.
 func TestStreamerGone(t *testing.T) {
+	t.Parallel()
 	b := newBed(t)
 	s := b.streamer("streamer", "127.0.0.1:0")
 	port := s.hub.ControlAddr()
