@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs a command with what it needs, installing what is missing on Debian 12 as root.
 #
-#   tools/with.sh THING... -- COMMAND [ARG...]
+#   tools/with.sh THING... -- COMMAND [ARG...]     (from the folder of go.mod)
 #
 # Things: go opus redis chromium ffmpeg fonts srtp. Nothing is asked of the network when nothing is
 # missing. Where something cannot be installed, one line says what and why, and the exit code is 1.
@@ -101,8 +101,8 @@ bootstrap_go() {
 	old=$(command -v go) || fail "Go $want_go is missing. See https://go.dev/doc/install"
 	dir=$(fetched_go)
 	echo "make: $old is Go $(go_version "$old"); fetching Go $want_go" >&2
-	(cd / && GO111MODULE=on GOFLAGS='' "$old" mod download "golang.org/toolchain@${dir##*@}" >/dev/null) ||
-		fail "cannot fetch Go $want_go (no network?). See https://go.dev/doc/install"
+	said=$(cd / && GO111MODULE=on GOFLAGS='' "$old" mod download "golang.org/toolchain@${dir##*@}" 2>&1) ||
+		fail "cannot fetch Go $want_go (no network?): $(echo "$said" | tail -n 1)"
 	chmod +x "$dir"/bin/* "$dir"/pkg/tool/*/* # modules are stored without the right to be run
 }
 
@@ -129,6 +129,11 @@ case "$things" in *" go "*)
 	at_least "$(go_version "$go")" $want_go || export GOTOOLCHAIN=auto # fetches the Go that go.mod names
 	PATH=$(dirname "$go"):$PATH
 	export PATH
+	# All modules at once: without a network each package of each would complain. What the programs
+	# need may be there all the same.
+	if ! said=$(go mod download 2>&1) && ! GOPROXY=off go list -deps ./streamer ./relay ./client >/dev/null 2>&1; then
+		fail "cannot fetch the Go modules (no network?): $(echo "$said" | tail -n 1)"
+	fi
 	;;
 esac
 exec "$@"
