@@ -64,9 +64,13 @@ type SessionCert struct {
 	Critical     []int                `cbor:"20,keyasint,omitempty"` // fields a receiver must understand
 }
 
-func (SessionCert) context() string          { return "dongthanh session v1" }
-func (c SessionCert) fields() (int, []int)   { return 20, c.Critical }
-func (c SessionCert) Delay() time.Duration   { return time.Duration(c.DelayMS) * time.Millisecond }
+func (SessionCert) context() string        { return "dongthanh session v1" }
+func (c SessionCert) fields() (int, []int) { return 20, c.Critical }
+
+// Delay is the time from a sample's entry into the encoder to its sound.
+func (c SessionCert) Delay() time.Duration { return time.Duration(c.DelayMS) * time.Millisecond }
+
+// Key is the key that the transmission's packets and beacons are signed with. It shares the certificate's memory.
 func (c SessionCert) Key() ed25519.PublicKey { return c.PublicKey }
 
 // PlayAt returns the network time at which the first sample of the packet with the given index is due at every
