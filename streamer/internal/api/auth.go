@@ -72,11 +72,11 @@ func (a *api) login(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	}
-	in, err := a.Accounts.SignIn(r.Context(), body.Username, body.Password, remote(r))
+	in, err := a.Accounts.SignIn(r.Context(), body.Username, body.Password, Remote(r))
 	if err != nil {
 		return err
 	}
-	http.SetCookie(w, a.cookie(in.Token, in.Expires))
+	http.SetCookie(w, Cookie(a.Secure, in.Token, in.Expires))
 	return write(w, http.StatusOK, personOf(in.Principal))
 }
 
@@ -86,17 +86,21 @@ func (a *api) logout(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	}
-	http.SetCookie(w, a.cookie("", time.Unix(1, 0)))
+	http.SetCookie(w, NoCookie(a.Secure))
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
 
-func (a *api) cookie(token string, expires time.Time) *http.Cookie {
+// Cookie is the session cookie that carries a login's token until it expires. Scripts never see it.
+func Cookie(secure bool, token string, expires time.Time) *http.Cookie {
 	return &http.Cookie{
-		Name: CookieName(a.Secure), Value: token, Path: "/", Expires: expires,
-		Secure: a.Secure, HttpOnly: true, SameSite: http.SameSiteStrictMode,
+		Name: CookieName(secure), Value: token, Path: "/", Expires: expires,
+		Secure: secure, HttpOnly: true, SameSite: http.SameSiteStrictMode,
 	}
 }
+
+// NoCookie takes the session cookie away.
+func NoCookie(secure bool) *http.Cookie { return Cookie(secure, "", time.Unix(1, 0)) }
 
 type person struct {
 	ID   string `json:"id"`
@@ -113,8 +117,8 @@ func (a *api) me(w http.ResponseWriter, r *http.Request) error {
 	return write(w, http.StatusOK, personOf(who(r)))
 }
 
-// remote is the address the request came from.
-func remote(r *http.Request) netip.Addr {
+// Remote is the address that a request came from; the zero address if it cannot be told.
+func Remote(r *http.Request) netip.Addr {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
 		return netip.Addr{}

@@ -1,0 +1,149 @@
+// The panel that tells whether this page is on air, and who hears it.
+import { Equipment, Level, Listeners, Session } from "./api";
+import { make, need, setText } from "./dom";
+import { Judge, Meter, ofListeners } from "./loudness";
+import { clock, t } from "./texts";
+
+export type Phase = "idle" | "starting" | "live" | "stopping" | "ended" | "failed";
+
+const answerMS = 4000; // loudspeakers report every 2 s: before this nobody is called silent
+const mostNames = 12;
+
+/** Air is the panel. It claims nothing that the server has not told. */
+export class Air {
+  private readonly stage = need("stage");
+  private readonly state = need("state");
+  private readonly hearing = need("hearing");
+  private readonly elapsed = need("elapsed");
+  private readonly note = need("air-note");
+  private readonly body = need("air-body");
+  private readonly where = need("air-where");
+  private readonly missing = need("missing");
+  private readonly missingList = need("missing-list");
+  private readonly meter = new Meter(need("air-meter"), need("air-word"));
+  private readonly title = document.title;
+  private judge = new Judge(ofListeners);
+  private liveAt = 0; // performance.now() when the session was first seen live
+  private timer = 0;
+  private listeners: Listeners = { expected: 0, hearing: 0, missing: [] };
+  private best: Listeners = this.listeners;
+  private linked = true;
+
+  constructor(private readonly place: (code: string) => string) {}
+
+  phase(): Phase {
+    return this.stage.dataset.phase as Phase;
+  }
+
+  /** starting shows that somebody has pressed the button. */
+  starting(where: string, hint: string): void {
+    this.liveAt = 0;
+    this.best = this.listeners = { expected: 0, hearing: 0, missing: [] };
+    this.judge = new Judge(ofListeners);
+    setText(this.where, t("air.where", where));
+    this.turn("starting", t("air.starting"), hint);
+  }
+
+  /** live is called whenever the server has said that the session is live. */
+  live(): void {
+    if (this.liveAt > 0 || this.phase() !== "starting") return;
+    this.liveAt = performance.now();
+    this.turn("live", t("air.live"), "");
+    this.timer = window.setInterval(() => this.tick(), 250);
+    this.tick();
+  }
+
+  stopping(): void {
+    this.turn("stopping", t("air.stopping"), "");
+  }
+
+  /** ended tells how it was; of a broadcast that never sounded there is nothing to sum up. */
+  ended(failed: boolean, s: Session | null): void {
+    const sum = this.summary(s);
+    this.turn(failed ? "failed" : "ended", t(failed ? "air.failed" : "air.stopped"), sum);
+  }
+
+  private summary(s: Session | null): string {
+    if (this.liveAt === 0) return "";
+    const expected = Math.max(this.best.expected, s?.listeners.expected ?? 0);
+    const hearing = Math.max(this.best.hearing, s?.listeners.hearing ?? 0);
+    return t("air.summary", clock((performance.now() - this.liveAt) / 1000), hearing, expected);
+  }
+
+  private turn(phase: Phase, state: string, note: string): void {
+    this.stage.dataset.phase = phase;
+    setText(this.state, state);
+    setText(this.note, note);
+    this.body.hidden = phase !== "starting" && phase !== "live";
+    this.elapsed.hidden = phase !== "live";
+    if (phase !== "live") {
+      window.clearInterval(this.timer);
+      this.meter.clear();
+      this.missing.hidden = true;
+      setText(this.hearing, "");
+      document.title = this.title;
+    }
+  }
+
+  private tick(): void {
+    const text = clock((performance.now() - this.liveAt) / 1000);
+    setText(this.elapsed, text);
+    document.title = `● ${t("air.live")} ${text}`;
+    this.draw();
+  }
+
+  level(l: Level): void {
+    const at = performance.now();
+    const db = Math.max(l.momentary_lufs, -70);
+    this.meter.draw(db, this.judge.add(db, at), at);
+  }
+
+  /** link tells whether what was counted last may be old. */
+  link(up: boolean): void {
+    this.linked = up;
+    this.draw();
+  }
+
+  /** hear takes who hears the session now. */
+  hear(l: Listeners, nodes: Map<string, Equipment>): void {
+    this.listeners = l;
+    this.best = { expected: Math.max(this.best.expected, l.expected), hearing: Math.max(this.best.hearing, l.hearing), missing: [] };
+    this.nameMissing(l.missing, nodes);
+    this.draw();
+  }
+
+  private draw(): void {
+    if (this.phase() !== "live") return;
+    const l = this.listeners;
+    const early = performance.now() - this.liveAt < answerMS;
+    if (!this.linked) {
+      setText(this.hearing, t("air.hearing_lost"));
+    } else {
+      setText(this.hearing, t("air.hearing", l.hearing, l.expected));
+    }
+    let note = "";
+    if (this.linked) {
+      if (l.expected === 0) note = early ? "" : t("air.no_speakers");
+      else if (l.hearing < l.expected && early) note = t("air.hearing_wait");
+      else if (l.hearing === 0) note = t("air.hearing_nobody");
+      else if (l.hearing === l.expected) note = t("air.all_hear");
+    }
+    setText(this.note, note);
+    this.stage.dataset.heard = !this.linked ? "unknown" : early ? "early" : l.hearing === 0 ? "nobody" : l.hearing < l.expected ? "some" : "all";
+    this.missing.hidden = early || !this.linked || l.missing.length === 0;
+  }
+
+  private nameMissing(ids: string[], nodes: Map<string, Equipment>): void {
+    const lines = ids.slice(0, mostNames).map((id) => {
+      const n = nodes.get(id);
+      const line = make("li", "", make("b", "", n?.name ?? id));
+      if (n) line.append(" ", make("span", "pale", this.place(n.zone)));
+      if (n?.state === "offline") line.append(" ", make("span", "tag offline", t("air.missing_off")));
+      return line;
+    });
+    if (ids.length > mostNames) lines.push(make("li", "pale", t("air.missing_more", ids.length - mostNames)));
+    const before = this.missingList.textContent;
+    const now = lines.map((l) => l.textContent).join("");
+    if (before !== now) this.missingList.replaceChildren(...lines);
+  }
+}

@@ -1,0 +1,97 @@
+// Calls of the API, with errors as sentences.
+import { has, language, t } from "./texts";
+
+export interface Listeners {
+  expected: number;
+  hearing: number;
+  missing: string[];
+}
+
+export interface Level {
+  rms_dbfs: number;
+  peak_dbfs: number;
+  momentary_lufs: number;
+}
+
+export interface Session {
+  id: string;
+  state: "starting" | "live" | "ended" | "failed";
+  title: string;
+  zones: string[];
+  priority: string;
+  created_by: string;
+  started_at: string | null;
+  ended_by: string;
+  end_reason: string;
+  listeners: Listeners;
+}
+
+export interface Health {
+  rtt_seconds: number;
+  loss_ratio: number;
+  clock_error_seconds: number;
+}
+
+/** Equipment is a relay or a loudspeaker: what the API calls a node (the DOM has that word). */
+export interface Equipment {
+  id: string;
+  name: string;
+  kind: "relay" | "client" | "streamer";
+  zone: string;
+  state: "offline" | "online" | "playing";
+  upstream: string;
+  standby: string[];
+  since: string | null;
+  session: string;
+  health: Health | null;
+}
+
+export const over = (s: Session): boolean => s.state === "ended" || s.state === "failed";
+
+/** Trouble is an error with a sentence for the official. */
+export class Trouble extends Error {
+  constructor(
+    readonly text: string,
+    readonly kind: "" | "network" | "signed_out" | "microphone" = "",
+  ) {
+    super(text);
+  }
+}
+
+export interface Problem {
+  code?: string;
+  detail?: string;
+}
+
+/** problemText is the sentence of a problem document; the server writes it in Vietnamese, and names things in it. */
+export function problemText(p: Problem): string {
+  if (language === "vi" && p.detail) return p.detail;
+  const key = "problem." + (p.code ?? "");
+  return has(key) ? t(key) : p.detail || t("problem.internal");
+}
+
+/** call asks the API and returns what it answers, or throws Trouble. */
+export async function call<T>(method: string, path: string, body?: unknown, headers: Record<string, string> = {}): Promise<T> {
+  let response: Response;
+  try {
+    response = await fetch("/api/v1" + path, {
+      method,
+      headers: body === undefined ? headers : { "Content-Type": "application/json", ...headers },
+      body: body === undefined ? undefined : JSON.stringify(body),
+      keepalive: method !== "GET", // a stop must arrive although the page is going
+      cache: "no-store",
+    });
+  } catch {
+    throw new Trouble(t("trouble.gone"), "network");
+  }
+  if (response.ok) {
+    if (response.status === 204) return undefined as T;
+    return (await response.json().catch(() => {
+      throw new Trouble(t("trouble.gone"), "network"); // cut off half way
+    })) as T;
+  }
+  if (response.status === 401) throw new Trouble(t("trouble.sign_in"), "signed_out");
+  // A proxy before a server that is down answers with a page, not with a problem document.
+  const problem: Problem = await response.json().catch(() => ({ detail: t("trouble.gone") }));
+  throw new Trouble(problemText(problem));
+}

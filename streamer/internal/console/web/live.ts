@@ -1,0 +1,372 @@
+// The page from which an official speaks.
+import { Air } from "./air";
+import { call, Equipment, over, Session, Trouble } from "./api";
+import { Broadcast } from "./broadcast";
+import { Check } from "./check";
+import { make, need, setText, show } from "./dom";
+import { listen } from "./events";
+import { allowed, open, usable } from "./microphone";
+import { Others } from "./others";
+import { run } from "./page";
+import { t } from "./texts";
+import { names, speakers, within, Zone, ZoneTree } from "./zones";
+
+const draftKey = "draft"; // in sessionStorage, from an expired login to the next
+const slipMS = 500; // the button that stops appears under a finger that has just pressed the other
+
+interface Draft {
+  zones: string[];
+  title: string;
+  priority: string;
+}
+
+class Live {
+  private readonly alertBox = need("alert");
+  private readonly linkBox = need("link");
+  private readonly air = new Air((code) => this.tree.name(code));
+  private readonly tree = new ZoneTree(need("zones"), () => this.showChosen());
+  private readonly others = new Others(
+    (code) => this.tree.name(code),
+    (text, e) => this.say(text, e),
+  );
+  private nodes = new Map<string, Equipment>();
+  private sessions: Session[] = [];
+  private broadcast: Broadcast | null = null;
+  private desk: Desk | null = null;
+  private wake: WakeLockSentinel | null = null;
+
+  constructor() {
+    if (document.getElementById("form")) this.desk = new Desk(this.tree, () => void this.start(), () => void this.stop(), (e) => this.say(e?.text ?? "", e ?? undefined));
+    listen({
+      sessions: (list) => this.onSessions(list),
+      nodes: (list) => this.onNodes(list),
+      ended: (s) => this.broadcast?.over(s),
+      link: (up) => this.onLink(up),
+      signedOut: () => this.say(t("trouble.sign_in"), new Trouble(t("trouble.sign_in"), "signed_out")),
+    });
+    window.addEventListener("pagehide", () => this.broadcast?.abandon());
+    document.addEventListener("visibilitychange", () => void this.stayAwake());
+    if (this.desk) this.checkBrowser();
+    this.showChosen();
+  }
+
+  private checkBrowser(): void {
+    try {
+      usable();
+    } catch (e) {
+      this.say((e as Trouble).text);
+    }
+  }
+
+  /** say shows what went wrong; empty: nothing. Where a new login helps, it keeps what was filled in. */
+  private say(text: string, e?: Trouble): void {
+    if (e?.kind !== "signed_out") {
+      show(this.alertBox, text);
+      return;
+    }
+    const link = make("a", "button", t("trouble.sign_in_link")) as HTMLAnchorElement;
+    link.href = "/login?next=/live";
+    link.addEventListener("click", () => this.desk?.saveDraft());
+    show(this.alertBox, text + " ", link);
+  }
+
+  private showChosen(): void {
+    this.desk?.showChosen(this.nodes);
+  }
+
+  private onNodes(list: Equipment[]): void {
+    this.nodes = new Map(list.map((n) => [n.id, n]));
+    this.tree.countSpeakers(list);
+    this.showChosen();
+    this.onSessions(this.sessions); // names of the silent
+  }
+
+  private onSessions(list: Session[]): void {
+    this.sessions = list;
+    const b = this.broadcast;
+    if (b && !b.session) return; // ours may be among them, under an id that we do not know yet
+    const mine = list.find((s) => s.id === b?.session?.id);
+    this.others.update(list.filter((s) => s !== mine));
+    if (!b) return;
+    if (!mine) {
+      void this.lookUp(b);
+      return;
+    }
+    if (mine.state === "live") this.air.live();
+    this.air.hear(mine.listeners, this.nodes);
+  }
+
+  /** lookUp asks what became of a session that is on air no more: the news may have been lost with the link. */
+  private async lookUp(b: Broadcast): Promise<void> {
+    try {
+      const s = await call<Session>("GET", `/sessions/${b.session!.id}`);
+      if (over(s)) b.over(s);
+    } catch {
+      // the next events ask again
+    }
+  }
+
+  private onLink(up: boolean): void {
+    show(this.linkBox, up ? "" : t(this.broadcast ? "air.link_lost" : "trouble.link"));
+    this.air.link(up);
+  }
+
+  private async start(): Promise<void> {
+    const desk = this.desk!;
+    const plan = desk.plan();
+    const zones = this.tree.chosen();
+    this.say("");
+    this.turnOn(zones, desk.check.isOpen() ? "air.starting_hint" : "air.allow");
+    const b = new Broadcast({
+      level: (l) => {
+        this.air.live();
+        this.air.level(l);
+      },
+      ended: (s) => this.finish(b, s, false),
+      link: (l) => this.say(l === "good" ? "" : t(l === "lost" ? "air.sound_lost" : "air.unstable")),
+      silent: (kind) => void this.onSilent(b, kind),
+    });
+    this.broadcast = b;
+    try {
+      const atOnce = desk.check.isOpen() || (await allowed());
+      if (atOnce) this.air.starting(names(zones), t("air.starting_hint"));
+      await b.start(plan, desk.check.handOver(), atOnce);
+    } catch (e) {
+      if (this.broadcast !== b) return; // it has ended meanwhile, and that was told
+      this.turnOff();
+      this.air.ended(true, null);
+      this.say((e as Trouble).text, e as Trouble);
+      return;
+    }
+    this.onSessions(this.sessions);
+  }
+
+  private turnOn(zones: Zone[], hint: string): void {
+    this.air.starting(names(zones), t(hint));
+    this.desk!.onAir(true);
+    window.addEventListener("beforeunload", warn);
+    void this.stayAwake(true);
+  }
+
+  private turnOff(): void {
+    this.broadcast = null;
+    window.removeEventListener("beforeunload", warn);
+    void this.wake?.release();
+    this.wake = null;
+    this.desk!.onAir(false);
+    this.onSessions(this.sessions);
+  }
+
+  /** stayAwake keeps a phone's screen on while on air: one that sleeps may take the microphone with it. */
+  private async stayAwake(begin = false): Promise<void> {
+    if (!(begin || this.broadcast) || document.hidden || !("wakeLock" in navigator)) return;
+    try {
+      this.wake = await navigator.wakeLock.request("screen");
+      if (!this.broadcast && !begin) await this.wake.release();
+    } catch {
+      // an empty battery may refuse; the broadcast goes on
+    }
+  }
+
+  private async stop(): Promise<void> {
+    const b = this.broadcast;
+    if (!b || this.air.phase() === "stopping") return;
+    this.air.stopping();
+    this.desk!.stopping();
+    try {
+      const s = await b.stop();
+      this.finish(b, s, true);
+    } catch (e) {
+      this.finish(b, null, true);
+      const trouble = e as Trouble;
+      this.say(trouble.kind === "signed_out" ? trouble.text : t("air.stop_unsure"), trouble);
+    }
+  }
+
+  /** finish shows how a broadcast ended. */
+  private finish(b: Broadcast, s: Session | null, byUs: boolean): void {
+    if (this.broadcast !== b) return;
+    this.sessions = this.sessions.filter((x) => x.id !== b.session?.id);
+    this.turnOff();
+    this.air.ended(s?.state === "failed" && !byUs, s);
+    this.say(s && !byUs ? ending(s) : "");
+  }
+
+  /** onSilent deals with a microphone that was pulled out: the next one that can be had takes its place. */
+  private async onSilent(b: Broadcast, kind: "gone" | "muted" | ""): Promise<void> {
+    if (this.broadcast !== b) return;
+    if (kind !== "gone") {
+      this.say(kind === "muted" ? t("mic.muted") : "");
+      return;
+    }
+    this.say(t("mic.gone"));
+    const again = async () => {
+      if (this.broadcast !== b) return;
+      try {
+        await b.replace(await open(this.desk!.check.wish()));
+      } catch {
+        navigator.mediaDevices.addEventListener("devicechange", () => void again(), { once: true });
+      }
+    };
+    await again();
+  }
+}
+
+/** Desk is the form and its buttons, for who may speak. */
+class Desk {
+  readonly check: Check;
+  private readonly form = need<HTMLFormElement>("form");
+  private readonly title = need<HTMLInputElement>("title");
+  private readonly startButton = need<HTMLButtonElement>("start");
+  private readonly stopButton = need<HTMLButtonElement>("stop");
+  private readonly chosenText = need("chosen");
+  private readonly dialog = need<HTMLDialogElement>("confirm");
+  private readonly box = need<HTMLInputElement>("confirm-box");
+  private shownAt = 0;
+
+  constructor(
+    private readonly tree: ZoneTree,
+    private readonly start: () => void,
+    stop: () => void,
+    private readonly say: (e: Trouble | null) => void,
+  ) {
+    this.form.reset(); // what a browser restores does not fit the tree
+    this.check = new Check(say);
+    this.form.addEventListener("submit", (e) => e.preventDefault()); // Enter in the title
+    this.startButton.addEventListener("click", (e) => {
+      if (e.detail < 2) this.press();
+    });
+    this.stopButton.addEventListener("click", (e) => {
+      if (e.detail < 2 && performance.now() - this.shownAt > slipMS) stop();
+    });
+    for (const button of [this.startButton, this.stopButton]) {
+      button.addEventListener("keydown", (e) => e.repeat && e.key === "Enter" && e.preventDefault()); // a key held down is one press
+    }
+    this.box.addEventListener("change", () => (need<HTMLButtonElement>("confirm-go").disabled = !this.box.checked));
+    this.dialog.addEventListener("close", () => this.dialog.returnValue === "yes" && this.box.checked && this.start());
+    this.search();
+    this.restoreDraft();
+    this.startButton.disabled = false;
+  }
+
+  private search(): void {
+    const input = document.getElementById("zone-search") as HTMLInputElement | null;
+    if (!input) return;
+    let later = 0;
+    input.addEventListener("input", () => {
+      const found = this.tree.search(input.value);
+      window.clearTimeout(later); // told once the typing pauses
+      const text = input.value.trim() === "" ? "" : found > 0 ? t("live.found", found) : t("live.found_none");
+      later = window.setTimeout(() => setText(need("zone-found"), text), 400);
+    });
+  }
+
+  plan(): { zones: string[]; priority: string; title: string } {
+    return { zones: this.tree.chosen().map((z) => z.code), priority: this.priority(), title: this.title.value.trim() };
+  }
+
+  private priority(): string {
+    return new FormData(this.form).get("priority") as string;
+  }
+
+  /** press checks what can be checked here, and asks once more before an emergency. */
+  private press(): void {
+    const zones = this.tree.chosen();
+    const most = Number(need("stage").dataset.maxZones);
+    if (zones.length === 0 || zones.length > most) {
+      this.say(new Trouble(zones.length === 0 ? t("live.choose") : t("live.too_many", zones.length, most)));
+      this.tree.first()?.focus();
+      return;
+    }
+    try {
+      usable();
+    } catch (e) {
+      this.say(e as Trouble);
+      return;
+    }
+    if (this.priority() !== "emergency") {
+      this.start();
+      return;
+    }
+    const text = t("live.confirm_where", names(zones, 8));
+    if (typeof this.dialog.showModal !== "function") {
+      if (window.confirm(`${t("live.confirm")} ${text}`)) this.start();
+      return;
+    }
+    setText(need("confirm-where"), text);
+    this.box.checked = false;
+    need<HTMLButtonElement>("confirm-go").disabled = true;
+    this.dialog.returnValue = "";
+    this.dialog.showModal();
+  }
+
+  showChosen(nodes: Map<string, Equipment>): void {
+    const zones = this.tree.chosen();
+    if (zones.length === 0) {
+      setText(this.chosenText, t("live.none_chosen"));
+      return;
+    }
+    const meant = [...nodes.values()].filter((n) => n.kind === "client" && zones.some((z) => within(n.zone, z.code)));
+    const off = meant.filter((n) => n.state === "offline").length;
+    setText(this.chosenText, `${t("live.chosen", names(zones))} (${speakers(meant.length, off)})`);
+  }
+
+  /** onAir swaps the form for what is needed while on air, and back. The focus goes with the button. */
+  onAir(on: boolean): void {
+    const focused = document.activeElement === this.startButton || document.activeElement === this.stopButton || document.activeElement === document.body;
+    this.form.hidden = on;
+    this.startButton.hidden = on;
+    this.stopButton.hidden = !on;
+    this.stopButton.disabled = false;
+    setText(this.stopButton, t("live.stop"));
+    this.shownAt = performance.now();
+    if (on) {
+      window.scrollTo({ top: 0 });
+    } else if (this.priority() === "emergency") {
+      this.form.querySelector<HTMLInputElement>("input[name=priority][value=normal]")!.checked = true; // each one is a decision of its own
+    }
+    if (focused || on) (on ? this.stopButton : this.startButton).focus({ preventScroll: true });
+  }
+
+  stopping(): void {
+    this.stopButton.disabled = true;
+    setText(this.stopButton, t("live.stopping"));
+  }
+
+  saveDraft(): void {
+    const p = this.plan();
+    try {
+      sessionStorage.setItem(draftKey, JSON.stringify(p satisfies Draft));
+    } catch {
+      // then it has to be filled in again
+    }
+  }
+
+  private restoreDraft(): void {
+    try {
+      const text = sessionStorage.getItem(draftKey);
+      sessionStorage.removeItem(draftKey);
+      if (!text) return;
+      const d = JSON.parse(text) as Draft;
+      this.title.value = d.title;
+      this.form.querySelectorAll<HTMLInputElement>("input[name=priority]").forEach((i) => (i.checked = i.value === d.priority));
+      this.tree.choose(d.zones);
+    } catch {
+      // nothing is lost that cannot be filled in again
+    }
+  }
+}
+
+/** ending says why a session is over that this page did not stop. */
+function ending(s: Session): string {
+  if (s.end_reason === "stop") return t("end.stopped_by", s.ended_by);
+  const keys = ["source_end", "source_lost", "no_sound", "no_microphone", "shutdown", "interrupted", "busy", "failed"];
+  return t("end." + (keys.includes(s.end_reason) ? s.end_reason : "other"));
+}
+
+function warn(e: BeforeUnloadEvent): void {
+  e.preventDefault();
+  e.returnValue = t("live.leave"); // browsers show a text of their own
+}
+
+run(() => void new Live());

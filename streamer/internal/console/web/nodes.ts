@@ -1,0 +1,124 @@
+// The page that lists relays and loudspeakers.
+import { call, Equipment, Health, Trouble } from "./api";
+import { make, need, show } from "./dom";
+import { listen } from "./events";
+import { run } from "./page";
+import { fold, t, timeOfDay } from "./texts";
+
+const figuresMS = 5000; // loudspeakers report every 2 s
+const mostRows = 500;
+const calmMS = 300; // a storm of changes is drawn at once
+
+const order = { offline: 0, playing: 1, online: 2 };
+
+class Nodes {
+  private readonly places: Record<string, string> = JSON.parse(need("zone-names").textContent || "{}");
+  private readonly search = need<HTMLInputElement>("node-search");
+  private readonly form = need<HTMLFormElement>("filter");
+  private list: Equipment[] = [];
+  private figures = new Map<string, Health>();
+  private later = 0;
+
+  constructor() {
+    this.form.addEventListener("submit", (e) => e.preventDefault());
+    this.form.addEventListener("input", () => this.draw());
+    listen({
+      nodes: (list) => {
+        this.list = list;
+        this.later ||= window.setTimeout(() => this.draw(), calmMS);
+      },
+      link: (up) => show(need("link"), up ? "" : t("trouble.link")),
+      signedOut: () => {
+        const link = make("a", "button", t("trouble.sign_in_link")) as HTMLAnchorElement;
+        link.href = "/login?next=/nodes";
+        show(need("alert"), t("trouble.sign_in") + " ", link);
+      },
+    });
+    window.setInterval(() => document.hidden || void this.askFigures(), figuresMS);
+    void this.askFigures();
+  }
+
+  /** askFigures gets what changes with every report, which the events leave out. */
+  private async askFigures(): Promise<void> {
+    try {
+      const list = await call<Equipment[]>("GET", "/nodes");
+      this.figures = new Map(list.flatMap((n) => (n.health ? [[n.id, n.health] as const] : [])));
+      this.list = list;
+      this.draw();
+    } catch (e) {
+      if (!(e instanceof Trouble)) throw e; // the events tell of a lost link and an ended login
+    }
+  }
+
+  private draw(): void {
+    window.clearTimeout(this.later);
+    this.later = 0;
+    const byID = new Map(this.list.map((n) => [n.id, n.name]));
+    this.count();
+    for (const [kind, id] of [["client", "speakers"], ["relay", "relays"]] as const) {
+      const all = this.list.filter((n) => n.kind === kind);
+      const rows = all.filter((n) => this.matches(n)).sort((a, b) => order[a.state] - order[b.state]);
+      need(id).replaceChildren(...rows.slice(0, mostRows).map((n) => this.row(n, byID)));
+      need(id).closest("table")!.hidden = rows.length === 0;
+      const note = all.length === 0 ? t("nodes.none") : rows.length === 0 ? t("nodes.none_match") : rows.length > mostRows ? t("nodes.more", rows.length - mostRows) : "";
+      show(need(id + "-note"), note);
+    }
+  }
+
+  private count(): void {
+    const speakers = this.list.filter((n) => n.kind === "client");
+    const relays = this.list.filter((n) => n.kind === "relay");
+    const off = (list: Equipment[]) => list.filter((n) => n.state === "offline").length;
+    const playing = speakers.filter((n) => n.state === "playing").length;
+    const tile = (text: string, bad: boolean, air = false) => make("p", `tile${bad ? " bad" : ""}${air ? " air" : ""}`, text);
+    const tiles = [
+      tile(t("nodes.online", speakers.length - off(speakers), speakers.length), off(speakers) > 0),
+      tile(t("nodes.relays_online", relays.length - off(relays), relays.length), off(relays) > 0),
+    ];
+    if (playing > 0) tiles.push(tile(t("nodes.playing", playing), false, true));
+    const counts = need("counts");
+    if (counts.textContent !== tiles.map((x) => x.textContent).join("")) counts.replaceChildren(...tiles);
+  }
+
+  private matches(n: Equipment): boolean {
+    const state = new FormData(this.form).get("show");
+    const fits = !state || n.state === state || (state === "online" && n.state === "playing");
+    const text = fold(`${n.name} ${this.place(n.zone)}`);
+    return fits && fold(this.search.value).split(" ").every((w) => text.includes(w));
+  }
+
+  private place(code: string): string {
+    return this.places[code] ?? code;
+  }
+
+  private row(n: Equipment, names: Map<string, string>): HTMLElement {
+    const name = (id: string) => names.get(id) ?? id;
+    const h = this.figures.get(n.id);
+    const row = make("tr", "state-" + n.state);
+    const cell = (label: string, text: string, className = "") => {
+      const c = make("td", className, text || "–");
+      c.dataset.label = t(label);
+      row.append(c);
+    };
+    const state = make("td", "", make("span", "state " + n.state, t("node." + n.state)));
+    state.dataset.label = t("nodes.state");
+    const head = make("th", "", n.name);
+    head.setAttribute("scope", "row");
+    head.dataset.label = t("nodes.name");
+    row.append(state, head);
+    cell("nodes.zone", this.place(n.zone));
+    cell("nodes.upstream", n.upstream ? name(n.upstream) : "");
+    cell("nodes.standby", n.standby.map(name).join(", "));
+    cell("nodes.since", n.since ? timeOfDay(n.since) : "", "figure");
+    cell("nodes.loss", h ? number(h.loss_ratio * 100, 1) + " %" : "", "figure");
+    cell("nodes.rtt", h ? number(h.rtt_seconds * 1000, 1) + " ms" : "", "figure");
+    cell("nodes.clock", h ? number(h.clock_error_seconds * 1000, 2) + " ms" : "", "figure");
+    return row;
+  }
+}
+
+function number(x: number, digits: number): string {
+  return x.toLocaleString(document.documentElement.lang, { maximumFractionDigits: digits, minimumFractionDigits: digits });
+}
+
+run(() => void new Nodes());

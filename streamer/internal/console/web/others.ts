@@ -1,0 +1,60 @@
+// What others have on air.
+import { call, Session, Trouble } from "./api";
+import { make, need } from "./dom";
+import { names, within } from "./zones";
+import { t, timeOfDay } from "./texts";
+
+/** Others is the list of broadcasts that are not this page's. */
+export class Others {
+  private readonly list = need("others-list");
+  private readonly none = need("others-none");
+  private readonly stage = need("stage");
+  private shown = "";
+
+  constructor(
+    private readonly place: (code: string) => string,
+    private readonly told: (text: string, e?: Trouble) => void,
+  ) {}
+
+  /** update shows the sessions given. */
+  update(sessions: Session[]): void {
+    const now = JSON.stringify(sessions.map((s) => [s.id, s.state, s.listeners.hearing, s.listeners.expected]));
+    if (now === this.shown) return; // a list that is rebuilt takes the focus from its buttons
+    this.shown = now;
+    const focused = (document.activeElement as HTMLElement | null)?.dataset.session;
+    this.none.hidden = sessions.length > 0;
+    this.list.replaceChildren(...sessions.map((s) => this.line(s)));
+    if (focused) this.list.querySelector<HTMLElement>(`[data-session="${CSS.escape(focused)}"]`)?.focus();
+  }
+
+  private line(s: Session): HTMLElement {
+    const where = names(s.zones.map((code) => ({ code, name: this.place(code) })));
+    const live = s.state === "live";
+    const text = make("p", "other-text", make("strong", "", t(live ? "live.other" : "live.other_starting", where, s.created_by)));
+    const more = [s.title, s.started_at ? t("live.other_since", timeOfDay(s.started_at)) : ""];
+    if (live) more.push(t("air.hearing", s.listeners.hearing, s.listeners.expected));
+    text.append(make("span", "pale", more.filter(Boolean).join(" · ")));
+    const line = make("li", "other", text);
+    if (this.stage.dataset.mayStop === "true" && s.zones.some((z) => within(z, this.stage.dataset.within ?? ""))) {
+      line.append(this.stopButton(s, where));
+    }
+    return line;
+  }
+
+  private stopButton(s: Session, where: string): HTMLElement {
+    const button = make("button", "stop", t("live.other_stop"), make("span", "unseen", t("live.other_stop_of", where, s.created_by)));
+    button.dataset.session = s.id;
+    button.addEventListener("click", async () => {
+      if (!window.confirm(t("live.other_sure", where, s.created_by))) return;
+      button.toggleAttribute("disabled", true);
+      try {
+        await call("POST", `/sessions/${s.id}/stop`);
+        this.told(t("live.other_stopped", where));
+      } catch (e) {
+        button.toggleAttribute("disabled", false);
+        this.told((e as Trouble).text, e as Trouble);
+      }
+    });
+    return button;
+  }
+}
