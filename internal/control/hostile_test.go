@@ -139,7 +139,7 @@ func TestHostile(t *testing.T) {
 		{"later message of 64 KiB and 1", after(message(pad(MaxMessage + 1))), ErrTooLarge, 1009},
 		{"crumbs without end", after(frame(more|text1, true, nil), crumbs), ErrTooLarge, 1009},
 		{"flood of pings", after(pings), errFlood, 1008},
-		{"cut within a frame", join[:len(join)-3], ErrClosed, 0},
+		{"cut within a frame", join[:len(join)-3], ErrClosed, 0}, // whether a farewell still arrives is chance
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w, r := hostile(t, p, bad)
@@ -150,7 +150,7 @@ func TestHostile(t *testing.T) {
 					_ = w.(io.Closer).Close()
 				}
 			}()
-			if code := farewell(r); code != c.code {
+			if code := farewell(r); c.code != 0 && code != c.code {
 				t.Errorf("closed with %d, want %d", code, c.code)
 			}
 			if err := next(t, "the end", p.ends); !errors.Is(err, c.want) {
