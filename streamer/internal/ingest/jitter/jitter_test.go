@@ -323,22 +323,59 @@ func TestConcealmentFades(t *testing.T) {
 	}
 }
 
-func TestAllocations(t *testing.T) {
-	b, d := newBuffer(t, tone)
-	packets := stream(2*time.Minute, 0, clean)
-	d.decoded = make([]int64, 0, len(packets))
-	pcm := make([]float32, frame)
-	i := 0
+// opusPacket is 20 ms of the tone, as libopus encodes it.
+func opusPacket(t testing.TB) []byte {
+	t.Helper()
+	enc, err := codec.NewEncoder(codec.EncoderConfig{FramesPerPacket: 1, Bitrate: 64000, Music: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pcm, out := make([]float32, frame), make([]byte, enc.MaxPacketBytes())
+	for i := range pcm {
+		pcm[i] = tone(int64(i))
+	}
+	n, err := enc.Encode(pcm, out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out[:n]
+}
+
+// stepper returns a func that takes in a packet and pulls a frame, with libopus and the real resampler.
+func stepper(t testing.TB) func() {
+	t.Helper()
+	dec, err := codec.NewDecoder()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := New(dec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	payload, pcm, i := opusPacket(t), make([]float32, frame), 0
 	step := func() {
-		p := packets[i]
-		b.Push(mediaclock.Local(p.at), p.seq, p.ts, p.payload)
-		_ = b.Pull(mediaclock.Local(p.at), pcm)
+		now := mediaclock.Local(time.Duration(i) * frameDur)
+		if i%10 != 9 { // one in ten is lost
+			b.Push(now, seq.Seq(i), mediaclock.Timestamp(i*frame), payload)
+		}
+		_ = b.Pull(now, pcm)
 		i++
 	}
-	for range 200 { // every slot has its memory
+	for range 4 * shelfSlots { // every slot has its memory
 		step()
 	}
-	if n := testing.AllocsPerRun(1000, step); n != 0 {
+	return step
+}
+
+func TestAllocations(t *testing.T) {
+	if n := testing.AllocsPerRun(1000, stepper(t)); n != 0 {
 		t.Errorf("%v allocations a frame, want 0", n)
+	}
+}
+
+func BenchmarkFrame(b *testing.B) {
+	step := stepper(b)
+	for b.Loop() {
+		step()
 	}
 }
