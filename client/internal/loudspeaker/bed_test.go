@@ -41,14 +41,15 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const (
 	ms       = time.Millisecond
-	patience = 10 * time.Second
+	patience = 30 * time.Second
 )
 
 // bed is a relay that runs, with an issuer beside it, and a streamer's part played by the test.
 type bed struct {
 	testing.TB
 	issuer  *identity.Authority
-	hub     *cluster.Hub
+	hub     *cluster.Hub // the first of hubs
+	hubs    []*cluster.Hub
 	secrets map[zone.Zone][32]byte
 	log     *slog.Logger
 
@@ -70,21 +71,34 @@ func (w writer) Write(p []byte) (int, error) {
 func newBed(tb testing.TB) *bed {
 	tb.Helper()
 	b := newIssuer(tb)
-	credentials, err := b.issuer.Enlist(identity.Node{ID: "hub", Kind: identity.Streamer, Zone: "31", Name: "tỉnh"}, time.Now(), time.Hour)
+	b.newHub(identity.Node{ID: "hub", Kind: identity.Streamer, Zone: "31", Name: "tỉnh"})
+	b.hub = b.hubs[0]
+	return b
+}
+
+// newHub runs one more that is fed the same. end ends it early.
+func (b *bed) newHub(n identity.Node) (h *cluster.Hub, end func()) {
+	b.Helper()
+	credentials, err := b.issuer.Enlist(n, time.Now(), time.Hour)
 	if err != nil {
-		tb.Fatal(err)
+		b.Fatal(err)
 	}
-	b.hub, err = cluster.New(cluster.Options{
+	path := []string{"hub", n.ID}
+	if n.ID == "hub" {
+		path = path[:1]
+	}
+	h, err = cluster.New(cluster.Options{
 		Config: cluster.Config{Control: "127.0.0.1:0", Media: "127.0.0.1:0"}, Credentials: credentials,
-		Path:  func() []string { return []string{"hub"} },
+		Path:  func() []string { return path },
 		Clock: func() (mediaclock.Instant, uint32, bool) { return mediaclock.At(time.Now()), 1000, true },
 		Up:    b, Log: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry(),
 	})
 	if err != nil {
-		tb.Fatal(err)
+		b.Fatal(err)
 	}
-	b.run("hub", b.hub.Bind, b.hub.Run)
-	return b
+	end = b.run(n.ID, h.Bind, h.Run)
+	b.hubs = append(b.hubs, h)
+	return h, end
 }
 
 // newIssuer is a bed without a relay.
@@ -102,10 +116,10 @@ func newIssuer(tb testing.TB) *bed {
 	return b
 }
 
-// run runs something until the test ends.
-func (b *bed) run(name string, bind, run func(context.Context) error) {
+// run runs something until the test ends, or end is called.
+func (b *bed) run(name string, bind, run func(context.Context) error) (end func()) {
 	b.Helper()
-	ctx, end := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(context.Background())
 	if bind != nil {
 		if err := bind(ctx); err != nil {
 			b.Fatal(err)
@@ -113,12 +127,14 @@ func (b *bed) run(name string, bind, run func(context.Context) error) {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- run(ctx) }()
-	b.Cleanup(func() {
-		end()
+	end = sync.OnceFunc(func() {
+		cancel()
 		if err := <-ended; err != nil && err != context.Canceled {
 			b.Errorf("%s ended with %v", name, err)
 		}
 	})
+	b.Cleanup(end)
+	return end
 }
 
 // Changes, Digest, Reports, Nack and Enrol are what a streamer does with what its hub tells.
@@ -196,8 +212,13 @@ func (b *bed) speaker(id string, z zone.Zone, skew float64, media string) *speak
 	if err != nil {
 		b.Fatal(err)
 	}
+	var ups []link.Upstream
+	for _, h := range b.hubs {
+		ups = append(ups, link.Upstream{Control: "wss://" + h.ControlAddr().String(), Media: media})
+		media = "" // of the first only
+	}
 	s.Loudspeaker, err = New(Options{
-		Credentials: c, Upstreams: []link.Upstream{{Control: "wss://" + b.hub.ControlAddr().String(), Media: media}}, Dir: dir,
+		Credentials: c, Upstreams: ups, Dir: dir,
 		Device: d, Version: "test", Log: log, Registerer: s.reg, Clock: clock,
 	})
 	if err != nil {
@@ -247,6 +268,14 @@ func (b *bed) sign(body signed.Body) []byte {
 // counts reads the frames from the metrics.
 func (s *speaker) counts(tb testing.TB) map[string]float64 {
 	return metric(tb, s.reg, "dongthanh_client_frames_total")
+}
+
+// total is how many frames have a result.
+func (s *speaker) total(tb testing.TB) (n float64) {
+	for _, c := range s.counts(tb) {
+		n += c
+	}
+	return n
 }
 
 // metric returns the values of one metric by its only label.
@@ -312,10 +341,10 @@ func (b *bed) transmit(sound func(t float64) float64, change func(*signed.Sessio
 	if x.enc, err = codec.NewEncoder(codec.EncoderConfig{Music: true, Bitrate: 64000, Complexity: 1}); err != nil {
 		b.Fatal(err)
 	}
-	if b.hub != nil {
-		b.hub.Open(&cluster.Transmission{Cert: x.cert, Raw: x.raw, Issuer: b.issuer.Certificate.Raw})
-		x.beacon(-1)
+	for _, h := range b.hubs {
+		h.Open(&cluster.Transmission{Cert: x.cert, Raw: x.raw, Issuer: b.issuer.Certificate.Raw})
 	}
+	x.beacon(-1)
 	return x
 }
 
@@ -356,7 +385,9 @@ func (x *transmission) speak(n int, last bool, alter func(k int, raw []byte) []b
 		if err != nil {
 			x.b.Fatal(err)
 		}
-		x.b.hub.Media(p)
+		for _, h := range x.b.hubs {
+			h.Media(p)
+		}
 		if x.sent%25 == 2 {
 			x.beacon(x.sent)
 		}
@@ -378,14 +409,18 @@ func (x *transmission) beacon(highest int) {
 		if err != nil {
 			x.b.Fatal(err)
 		}
-		x.b.hub.Beacon(parsed, body)
+		for _, h := range x.b.hubs {
+			h.Beacon(parsed, body)
+		}
 	}
 }
 
 // stop ends the transmission by order.
 func (x *transmission) stop() {
 	s := signed.Stop{Version: 1, Transmissions: [][16]byte{x.cert.Transmission}, At: mediaclock.At(time.Now())}
-	x.b.hub.Stop(x.b.sign(s), s, x.b.issuer.Certificate.Raw)
+	for _, h := range x.b.hubs {
+		h.Stop(x.b.sign(s), s, x.b.issuer.Certificate.Raw)
+	}
 }
 
 // recording is what a file device wrote.

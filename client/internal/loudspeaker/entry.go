@@ -146,24 +146,37 @@ func (l *Loudspeaker) openKeys(m control.Keys) {
 // handle acts on what changed on air. Any goroutine calls it.
 func (l *Loudspeaker) handle(events []onair.Event) {
 	for _, e := range events {
+		known := l.entry(e.On)
 		switch e.Kind {
 		case onair.Opened:
 			l.open(e.On)
 			for _, d := range e.Held {
 				l.media(d.Raw, l.options.Clock.Now(), d.From)
 			}
+		case onair.Revived:
+			if known == nil {
+				l.open(e.On)
+			}
+		case onair.Dormant: // muted long since; nobody shall be pinged or asked for it any more
+			if known != nil {
+				l.forget(known)
+			}
 		case onair.Stopped, onair.Expired, onair.Ended:
 			if e.Kind == onair.Stopped {
 				l.log.Info("stopped by order", "session", sessionID(e.On))
 			}
-			l.mu.Lock()
-			known := l.onAir[e.On]
-			l.mu.Unlock()
 			if known != nil {
 				l.mail.put(command{stop, known})
 			}
 		}
 	}
+}
+
+// entry returns what is known of x, nil if it is not listened to.
+func (l *Loudspeaker) entry(x *onair.Transmission) *entry {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.onAir[x]
 }
 
 // meant reports whether a transmission is meant for this loudspeaker.

@@ -2,6 +2,7 @@ package loudspeaker
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
 	"log/slog"
 	"slices"
 	"strings"
@@ -165,6 +166,62 @@ func TestRejections(t *testing.T) {
 
 func stopOf(b *bed, x *transmission) []byte {
 	return b.sign(signed.Stop{Version: 1, Transmissions: [][16]byte{x.cert.Transmission}, At: mediaclock.At(time.Now())})
+}
+
+// TestStopByEachWay: control, a datagram, or a beacon: any one copy of the order suffices, also before the certificate.
+func TestStopByEachWay(t *testing.T) {
+	ways := map[string]func(d *desk, x *transmission, raw []byte){
+		"control": func(d *desk, _ *transmission, raw []byte) {
+			d.stop(control.Stop{Order: raw, Issuer: d.issuer.Certificate.Raw}, 0)
+		},
+		"datagram": func(d *desk, _ *transmission, raw []byte) { d.order(raw, 1) },
+		"beacon": func(d *desk, x *transmission, raw []byte) {
+			sum := sha256.Sum256(raw)
+			for _, f := range wire.Fragments(x.cert.Transmission, wire.ObjectStop, [16]byte(sum[:16]), raw) {
+				f.At = mediaclock.At(time.Now())
+				body := f.Append(nil, x.private)
+				b, err := wire.ParseBeacon(body)
+				if err != nil {
+					t.Fatal(err)
+				}
+				d.beacon(b, body, d.clock.Now(), 1)
+			}
+		},
+	}
+	for name, order := range ways {
+		t.Run(name, func(t *testing.T) {
+			d := newDesk(t, true)
+			x := d.transmit(chord, nil, "31/11296")
+			d.listen(x)
+			for k := range 30 {
+				d.media(x.make(k, false), d.clock.Now(), 0)
+			}
+			due := x.cert.PlayAt(x.cert.Index0)
+			loud := func(from, to int64) float64 {
+				var all []int16
+				for k := from; k < to; k++ {
+					all = append(all, d.block(k*480, due.Add(time.Duration(k)*10*ms))...)
+				}
+				return loudness(all)
+			}
+			if got := loud(0, 30); got < 1000 {
+				t.Fatalf("loudness before the order: %.0f, want sound", got)
+			}
+			order(d, x, stopOf(d.bed, x))
+			loud(30, 32) // the fade
+			if got := loud(32, 60); got != 0 {
+				t.Errorf("loudness two blocks after the order: %.0f, want silence", got)
+			}
+			d.look(time.Now())
+			if len(d.listening()) != 0 {
+				t.Error("still listening after the order")
+			}
+			d.listen(x)
+			if len(d.listening()) != 0 {
+				t.Error("the order was not final: listening again")
+			}
+		})
+	}
 }
 
 // TestFlood: a flood costs a bounded number of signature checks, and the queue loses the oldest.

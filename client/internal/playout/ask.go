@@ -21,7 +21,7 @@ func (p *Player) ask() {
 		return
 	}
 	for _, s := range p.streams {
-		if s.stopping || s.state == Ended || s.state == Outranked {
+		if s.stopping || s.stale || s.state == Ended || s.state == Outranked {
 			continue
 		}
 		if from, ok := p.stalled(s); ok {

@@ -208,7 +208,7 @@ func (p *Player) choose(m mapping, at int64, n int) {
 		if s.state == Sounding && s != best {
 			s.state = Outranked
 		}
-		p.steer(s, s.place(p.time.ref, m.of(at)), best == nil && now.Sub(s.fresh) <= silence)
+		p.steer(s, s.place(p.time.ref, m.of(at)), best == nil && !s.stale)
 	}
 }
 
@@ -222,10 +222,11 @@ func (p *Player) judge(s *Stream, now mediaclock.Instant, x float64, n int) Stat
 	if second > s.cert.NotAfter {
 		s.stopping = true
 	}
+	s.stale = now.Sub(s.fresh) > silence
 	switch {
 	case s.stopping, second < s.cert.NotBefore, s.start < 0, s.have == 0, x+float64(n) < float64(s.start*frame):
 		return Waiting
-	case now.Sub(s.fresh) > silence:
+	case s.stale:
 		return Muted
 	case s.have*frame <= int64(x) && p.moment.Now.Sub(s.arrived) > silence:
 		return Muted

@@ -201,7 +201,7 @@ func (r *rig) sample(t time.Duration) int { return int(t.Seconds() * r.rate()) }
 // lag returns by how many samples (at 48 kHz) what sounded in n samples from device sample from on was late, and the
 // correlation there.
 func (r *rig) lag(g *programme, from, n int) (lag, match float64) {
-	const reach = 60
+	const reach = 24
 	corr := make([]float64, 2*reach+1)
 	var best int
 	var power, sounds float64

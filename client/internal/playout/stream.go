@@ -88,6 +88,7 @@ type Stream struct {
 	arrived  mediaclock.Local   // when the newest packet came
 	opened   mediaclock.Local   // when it was first looked at, or asked for; valid if seen
 	seen     bool
+	stale    bool // the newest beacon is too old
 	stopping bool
 	state    State
 
