@@ -9,6 +9,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -214,7 +215,7 @@ func (b *bed) relayConfig(id string, upstreams ...string) Config {
 // start runs a relay; its control port stays the same across restarts.
 func (b *bed) start(cfg Config) *running {
 	b.t.Helper()
-	n, err := New(cfg, "test", quiet(b.t), prometheus.NewRegistry())
+	n, err := New(cfg, "test", quiet(b.t).With("at", filepath.Base(cfg.Store.Dir)), prometheus.NewRegistry())
 	check(b.t, err)
 	check(b.t, n.Bind(context.Background()))
 	cfg.Nodes.Control = n.ControlAddr().String()

@@ -219,7 +219,7 @@ func TestLoop(t *testing.T) {
 
 	// Without the streamer both would feed on each other: never may each be joined to the other.
 	s.stop()
-	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(1500 * time.Millisecond); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		pa, pc := a.links.State().Upstreams[1], c.links.State().Upstreams[0]
 		if pa.Joined && pc.Joined && pa.Fed && pc.Fed {
 			t.Fatalf("a circle: relay-a has path %v, relay-b %v", pa.Path, pc.Path)
@@ -309,7 +309,7 @@ func TestWrongStore(t *testing.T) {
 		cfg  Config
 		want string
 	}{
-		{"empty", empty, "relay enrol"},
+		{"empty", empty, "not enrolled"},
 		{"a client's", client, "credentials of a client"},
 		{"boot count broken", broken, "boot"},
 	} {

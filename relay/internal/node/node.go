@@ -51,9 +51,6 @@ type Node struct {
 // checked before a port is bound. A relay that is not enrolled is identity.ErrNotEnrolled.
 func New(cfg Config, version string, log *slog.Logger, reg *prometheus.Registry) (*Node, error) {
 	creds, err := identity.Load(cfg.Store.Dir)
-	if errors.Is(err, identity.ErrNotEnrolled) {
-		return nil, fmt.Errorf("store.dir %s: %w (relay enrol --upstream URL --token TOKEN --dir %s)", cfg.Store.Dir, err, cfg.Store.Dir)
-	}
 	if err != nil {
 		return nil, fmt.Errorf("store.dir: %w", err)
 	}
@@ -65,7 +62,7 @@ func New(cfg Config, version string, log *slog.Logger, reg *prometheus.Registry)
 		return nil, fmt.Errorf("store.dir: %w", err)
 	}
 	n := &Node{
-		log: log.With("node", creds.Node.ID), self: creds.Node, mono: mediaclock.NewMonotonic(),
+		log: log, self: creds.Node, mono: mediaclock.NewMonotonic(),
 		refused: logging.NewDumper(log, "signed objects not accepted", time.Now),
 		onAir:   make(chan struct{}, 1), enrols: map[uint64]enrolment{}, joined: make(chan struct{}),
 	}
@@ -113,7 +110,7 @@ func (n *Node) Run(ctx context.Context) error {
 	if err := n.Bind(ctx); err != nil {
 		return err
 	}
-	n.log.Info("relay runs", "name", n.self.Name, "zone", string(n.self.Zone), "admin", n.admin.Addr().String())
+	n.log.Info("relay runs", "node", n.self.ID, "name", n.self.Name, "zone", string(n.self.Zone), "admin", n.admin.Addr().String())
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	var wg sync.WaitGroup
@@ -122,6 +119,7 @@ func (n *Node) Run(ctx context.Context) error {
 	}
 	wg.Wait()
 	n.refused.Stop()
+	n.log.Info("relay ended", "cause", context.Cause(ctx))
 	return context.Cause(ctx)
 }
 

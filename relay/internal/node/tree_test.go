@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"dongthanh/internal/mediaclock"
+	"dongthanh/internal/onair"
 )
 
 // TestTree: streamer, two relays in a row, loudspeakers of two communes. The right one gets every packet byte for byte,
@@ -144,6 +145,12 @@ func TestRelayRestart(t *testing.T) {
 		t.Errorf("%d failovers, want at least 1", got)
 	}
 	until(t, 8*time.Second, "back at the preferred upstream", func() bool { return double.links.State().Active == 0 })
+	x.send(time.Second, s) // the old upstream goes on for half a second
+	before := double.table.Count(onair.Duplicate)
+	x.send(600*time.Millisecond, s)
+	if n := double.table.Count(onair.Duplicate) - before; n > 0 {
+		t.Errorf("%d packets came twice: the standby was not muted", n)
+	}
 }
 
 // TestStreamerGone: without an upstream a relay keeps its downstreams, says so, and comes back by itself.
