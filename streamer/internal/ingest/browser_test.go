@@ -46,10 +46,10 @@ func chromium(t *testing.T, wav string) context.Context {
 	t.Helper()
 	path, err := exec.LookPath("chromium")
 	if err != nil {
-		if os.Getenv("DONGTHANH_CI") != "" {
-			t.Fatal("chromium is not installed, and DONGTHANH_CI is set")
+		if os.Getenv("CI") != "" {
+			t.Fatal("chromium is not installed, and CI is set")
 		}
-		t.Skip("chromium is not installed: no real browser's microphone was tried (DONGTHANH_CI=1 makes this a failure)")
+		t.Skip("chromium is not installed: no real browser's microphone was tried (CI=1 makes this a failure)")
 	}
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox,
 		chromedp.Flag("use-fake-ui-for-media-stream", true),
