@@ -7,14 +7,16 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/chromedp/chromedp"
 )
 
-// tab starts Chromium with a fake microphone that hears a tone, and returns its one tab.
-func tab(t *testing.T, hz float64, flags ...string) context.Context {
+// tab starts Chromium with a fake microphone that hears a tone (of 0 Hz: beeps), and returns its one tab,
+// and what closes it before the test ends.
+func tab(t testing.TB, hz float64, flags ...string) (tab context.Context, closeTab func()) {
 	t.Helper()
 	path, err := exec.LookPath("chromium")
 	if err != nil {
@@ -24,7 +26,11 @@ func tab(t *testing.T, hz float64, flags ...string) context.Context {
 		t.Skip("chromium is not installed")
 	}
 	wav := filepath.Join(t.TempDir(), "tone.wav")
-	if err := os.WriteFile(wav, toneWAV(hz, 10), 0o600); err != nil {
+	sound := beeps()
+	if hz > 0 {
+		sound = toneWAV(hz, 10)
+	}
+	if err := os.WriteFile(wav, sound, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox,
@@ -36,20 +42,21 @@ func tab(t *testing.T, hz float64, flags ...string) context.Context {
 	for _, f := range flags {
 		options = append(options, chromedp.Flag(f, true))
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewExecAllocator(ctx, options...)
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewContext(ctx)
 	t.Cleanup(cancel)
-	t.Cleanup(func() { _ = chromedp.Cancel(ctx) }) // waits until it has ended
+	closeTab = sync.OnceFunc(func() { _ = chromedp.Cancel(ctx) }) // waits until it has ended
+	t.Cleanup(closeTab)
 	must(t, "start chromium", chromedp.Do(ctx))
-	return ctx
+	return ctx, closeTab
 }
 
 const allowed = "use-fake-ui-for-media-stream" // grants the microphone
 
-func must(t *testing.T, act string, err error) {
+func must(t testing.TB, act string, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatalf("%s: %v", act, err)
@@ -61,7 +68,7 @@ const named = `(role, name) => [...document.querySelectorAll(role)].find(e => e.
 	((e.getAttribute('aria-label') || e.textContent).trim() == name || [...(e.labels || [])].some(l => l.textContent.trim() == name)))`
 
 // eval runs an expression in the page.
-func eval[T any](t *testing.T, ctx context.Context, expression string) T {
+func eval[T any](t testing.TB, ctx context.Context, expression string) T {
 	t.Helper()
 	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
 	must(t, expression, err)
@@ -69,19 +76,19 @@ func eval[T any](t *testing.T, ctx context.Context, expression string) T {
 }
 
 // fill, press and sees act on a page through accessible names alone.
-func fill(t *testing.T, ctx context.Context, label, value string) {
+func fill(t testing.TB, ctx context.Context, label, value string) {
 	t.Helper()
 	eval[bool](t, ctx, fmt.Sprintf(`(() => { const e = (%s)('input', %q); e.focus(); e.value = %q; e.dispatchEvent(new Event('input', {bubbles: true})); return true })()`, named, label, value))
 }
 
-func press(t *testing.T, ctx context.Context, role, name string) {
+func press(t testing.TB, ctx context.Context, role, name string) {
 	t.Helper()
 	eval[bool](t, ctx, fmt.Sprintf(`new Promise((done, fail) => { let n = 0; const id = setInterval(() => {
 		const e = (%s)(%q, %q);
 		if (e && !e.disabled) { clearInterval(id); e.click(); done(true) } else if (++n > 250) { clearInterval(id); fail(new Error('no '+%q)) } }, 20) })`, named, role, name, name))
 }
 
-func sees(t *testing.T, ctx context.Context, limit time.Duration, what, expression string) {
+func sees(t testing.TB, ctx context.Context, limit time.Duration, what, expression string) {
 	t.Helper()
 	eventually(t, limit, what, func() bool { return eval[bool](t, ctx, expression) })
 }
@@ -91,7 +98,7 @@ func statusHas(text string) string {
 }
 
 // signIn leads a tab to the live page.
-func signIn(t *testing.T, ctx context.Context, r *rig) {
+func signIn(t testing.TB, ctx context.Context, r *rig) {
 	t.Helper()
 	must(t, "open the console", chromedp.Do(ctx, chromedp.Navigate(r.ready["console"]+"/")))
 	fill(t, ctx, "Tên đăng nhập", r.ready["user"])
@@ -111,7 +118,7 @@ func testBrowser(t *testing.T, r *rig) {
 
 // testMicrophone is the product's main job, measured from the sound.
 func testMicrophone(t *testing.T, r *rig) {
-	ctx := tab(t, 1000, allowed)
+	ctx, _ := tab(t, 1000, allowed)
 	signIn(t, ctx, r)
 	press(t, ctx, "input[type=checkbox]", "Xã Tiên Lãng")
 	pressed := time.Now()
@@ -154,7 +161,7 @@ func testMicrophone(t *testing.T, r *rig) {
 
 // testKeyboard signs in, chooses, speaks and stops with Tab, Space and Enter.
 func testKeyboard(t *testing.T, r *rig) {
-	ctx := tab(t, 1300, allowed)
+	ctx, _ := tab(t, 1300, allowed)
 	must(t, "open the console", chromedp.Do(ctx, chromedp.Navigate(r.ready["console"]+"/login")))
 	keys := func(s string) { must(t, "press a key", chromedp.Do(ctx, chromedp.KeyEvent(s))) }
 	reach := func(role, name string) {
@@ -187,7 +194,7 @@ func testKeyboard(t *testing.T, r *rig) {
 
 // testRefusedMicrophone has the browser deny the microphone: a clear word, and no session is left behind.
 func testRefusedMicrophone(t *testing.T, r *rig) {
-	ctx := tab(t, 1000, "deny-permission-prompts")
+	ctx, _ := tab(t, 1000, "deny-permission-prompts")
 	signIn(t, ctx, r)
 	press(t, ctx, "input[type=checkbox]", "Xã Vĩnh Bảo")
 	press(t, ctx, "button", "Phát trực tiếp")
@@ -203,13 +210,12 @@ func testRefusedMicrophone(t *testing.T, r *rig) {
 
 // testClosedTab speaks and closes the tab: the session ends by itself, and its reason is on record.
 func testClosedTab(t *testing.T, r *rig) {
-	ctx := tab(t, 1000, allowed)
+	ctx, closeTab := tab(t, 1000, allowed)
 	signIn(t, ctx, r)
 	press(t, ctx, "input[type=checkbox]", "Xã Vĩnh Bảo")
 	press(t, ctx, "button", "Phát trực tiếp")
 	sees(t, ctx, 10*time.Second, "on air", statusHas("Đang phát"))
-	must(t, "leave the page", chromedp.Do(ctx, chromedp.Evaluate[chromedp.Void](`window.onbeforeunload = null`)))
-	must(t, "close the browser", chromedp.Cancel(ctx))
+	closeTab()
 	left := time.Now()
 	m := r.machine()
 	eventually(t, 10*time.Second, "the session ends", func() bool {

@@ -28,7 +28,7 @@ type rig struct {
 }
 
 // startRig runs make run in the repository's root and waits for its READY line. It ends with the test.
-func startRig(t *testing.T, variables ...string) *rig {
+func startRig(t testing.TB, variables ...string) *rig {
 	t.Helper()
 	r := &rig{dir: filepath.Join(t.TempDir(), "demo"), ended: make(chan error, 1)}
 	r.make = exec.Command("make", append([]string{"--no-print-directory", "run", "ANNOUNCE=0", "DIR=" + r.dir}, variables...)...)
@@ -74,7 +74,7 @@ func startRig(t *testing.T, variables ...string) *rig {
 }
 
 // stop ends the demo as its user would and checks that nothing of it is left.
-func (r *rig) stop(t *testing.T) {
+func (r *rig) stop(t testing.TB) {
 	if r.ready == nil {
 		_ = r.make.Process.Signal(syscall.SIGTERM)
 	} else {
@@ -99,7 +99,7 @@ func (r *rig) pid() int {
 }
 
 // processes reads processes.json.
-func (r *rig) processes(t *testing.T) map[string]procEntry {
+func (r *rig) processes(t testing.TB) map[string]procEntry {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join(r.dir, "processes.json"))
 	if err != nil {
@@ -124,7 +124,7 @@ type procEntry struct {
 }
 
 // again starts a part of the demo by hand, as processes.json says, until the test ends.
-func (r *rig) again(t *testing.T, name string) {
+func (r *rig) again(t testing.TB, name string) {
 	t.Helper()
 	p := r.processes(t)[name]
 	cmd := exec.Command(p.Args[0], p.Args[1:]...)
@@ -170,7 +170,7 @@ func (r *rig) machine() caller {
 }
 
 // person signs the demo's official in.
-func (r *rig) person(t *testing.T) caller {
+func (r *rig) person(t testing.TB) caller {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
 	if err != nil {
@@ -183,7 +183,7 @@ func (r *rig) person(t *testing.T) caller {
 	return c
 }
 
-func (c caller) do(t *testing.T, method, path string, body io.Reader, header ...string) reply {
+func (c caller) do(t testing.TB, method, path string, body io.Reader, header ...string) reply {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, c.base+"/api/v1"+path, body)
 	if err != nil {
@@ -207,12 +207,12 @@ func (c caller) do(t *testing.T, method, path string, body io.Reader, header ...
 	return reply{resp.StatusCode, resp.Header, b}
 }
 
-func (c caller) get(t *testing.T, path string) reply {
+func (c caller) get(t testing.TB, path string) reply {
 	t.Helper()
 	return c.do(t, http.MethodGet, path, nil)
 }
 
-func (c caller) post(t *testing.T, path string, body any, header ...string) reply {
+func (c caller) post(t testing.TB, path string, body any, header ...string) reply {
 	t.Helper()
 	b, err := json.Marshal(body)
 	if err != nil {
@@ -222,7 +222,7 @@ func (c caller) post(t *testing.T, path string, body any, header ...string) repl
 }
 
 // upload puts a WAV file of a tone into the library and returns its id.
-func (c caller) upload(t *testing.T, hz float64, seconds int) string {
+func (c caller) upload(t testing.TB, hz float64, seconds int) string {
 	t.Helper()
 	a := c.do(t, http.MethodPost, "/audio?name=tone.wav", bytes.NewReader(toneWAV(hz, seconds)))
 	if a.status != http.StatusCreated {
@@ -232,7 +232,7 @@ func (c caller) upload(t *testing.T, hz float64, seconds int) string {
 }
 
 // speak starts a session of an uploaded tone and returns its id.
-func (c caller) speak(t *testing.T, audio string, more map[string]any, zones ...string) string {
+func (c caller) speak(t testing.TB, audio string, more map[string]any, zones ...string) string {
 	t.Helper()
 	body := map[string]any{"zones": zones, "source": map[string]string{"kind": "file", "audio": audio}}
 	for k, v := range more {
@@ -256,7 +256,7 @@ type session struct {
 	}
 }
 
-func (c caller) session(t *testing.T, id string) session {
+func (c caller) session(t testing.TB, id string) session {
 	t.Helper()
 	a := c.get(t, "/sessions/"+id)
 	var s session
@@ -267,7 +267,7 @@ func (c caller) session(t *testing.T, id string) session {
 }
 
 // eventually polls what other processes do until it is right.
-func eventually(t *testing.T, limit time.Duration, what string, right func() bool) {
+func eventually(t testing.TB, limit time.Duration, what string, right func() bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
@@ -307,7 +307,7 @@ func toneWAV(hz float64, seconds int) []byte {
 func le32(v uint32) []byte { return []byte{byte(v), byte(v >> 8), byte(v >> 16), byte(v >> 24)} }
 
 // heard is what a loudspeaker has played so far.
-func (r *rig) heard(t *testing.T, n int) played {
+func (r *rig) heard(t testing.TB, n int) played {
 	t.Helper()
 	p, err := openPlayed(part{Dir: filepath.Join(r.dir, fmt.Sprintf("client-%d", n))})
 	if err != nil {

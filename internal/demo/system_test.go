@@ -297,7 +297,7 @@ func testGarbage(t *testing.T, r *rig, m caller) {
 }
 
 // frames reads the counts of every loudspeaker.
-func (r *rig) frames(t *testing.T) map[string]figures {
+func (r *rig) frames(t testing.TB) map[string]figures {
 	t.Helper()
 	all := map[string]figures{}
 	for name, p := range r.processes(t) {
@@ -344,7 +344,7 @@ func testClientRestart(t *testing.T, r *rig, m caller) {
 	}
 }
 
-func (r *rig) nodeID(t *testing.T, m caller, name string) string {
+func (r *rig) nodeID(t testing.TB, m caller, name string) string {
 	t.Helper()
 	var nodes []struct{ ID, Name string }
 	if err := json.Unmarshal(m.get(t, "/nodes").body, &nodes); err != nil {
