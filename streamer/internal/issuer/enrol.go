@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/ecdh"
 	"crypto/ed25519"
-	"crypto/sha256"
 	"crypto/subtle"
 	"crypto/x509"
 	"errors"
@@ -144,5 +143,3 @@ func refusal(err error) error {
 }
 
 func serialOf(c *x509.Certificate) string { return fmt.Sprintf("%x", c.SerialNumber) }
-
-func identityHash(der []byte) [sha256.Size]byte { return sha256.Sum256(der) }

@@ -10,8 +10,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"dongthanh/internal/identity"
@@ -57,7 +60,7 @@ type Options struct {
 // Issuer certifies and signs. Safe for concurrent use.
 type Issuer struct {
 	o    Options
-	root []byte // DER
+	root []byte // DER; set by Open
 
 	renewing sync.Mutex // held while keys on disk change
 	current  atomic.Pointer[state]
@@ -97,11 +100,6 @@ func (i *Issuer) open(ctx context.Context) error {
 	if err := identity.MakeDir(i.o.Dir); err != nil {
 		return err
 	}
-	root, err := ensureRoot(i.o.Dir, i.o.Now())
-	if err != nil {
-		return err
-	}
-	i.root = root
 	if err := i.Maintain(ctx); err != nil {
 		return err
 	}
@@ -119,10 +117,24 @@ func (i *Issuer) open(ctx context.Context) error {
 
 // Maintain renews what grows old: the issuer (for which the root's key must be in its place) and the streamer's own
 // credentials. Holders of the old ones go on with them; they stay valid for weeks.
-func (i *Issuer) Maintain(ctx context.Context) error {
+func (i *Issuer) Maintain(ctx context.Context) (err error) {
 	i.renewing.Lock()
 	defer i.renewing.Unlock()
+	// Another program (the command line beside the server) may do the same.
+	lock, err := os.OpenFile(filepath.Join(i.o.Dir, lockName), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }() // closing releases the lock
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		return fmt.Errorf("lock the keys: %w", err)
+	}
 	now := i.o.Now()
+	if i.root == nil {
+		if i.root, err = ensureRoot(i.o.Dir, now); err != nil {
+			return err
+		}
+	}
 	authority, err := i.ensureIssuer(now)
 	if err != nil {
 		return err

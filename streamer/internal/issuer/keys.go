@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/ecdh"
 	"crypto/ed25519"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -25,6 +26,7 @@ const (
 	nodeDir      = "node"
 	keyName      = "key.pem"
 	certName     = "cert.pem"
+	lockName     = ".lock"
 )
 
 // ensureRoot returns the root's certificate; its key may be elsewhere.
@@ -37,10 +39,10 @@ func ensureRoot(dir string, now time.Time) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := writePair(dir, rootDir, a); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := writePair(dir, rootDir, a); err != nil {
 		return nil, err
 	}
-	return readRoot(dir) // perhaps another program's
+	return a.Certificate.Raw, nil
 }
 
 func readRoot(dir string) ([]byte, error) {
@@ -54,7 +56,7 @@ func readRoot(dir string) ([]byte, error) {
 	return ders[0], nil
 }
 
-// writePair makes dir/name with key and certificate in one step. fs.ErrExist if it is there already.
+// writePair makes dir/name, which is not there yet, with key and certificate in one step.
 func writePair(dir, name string, a *identity.Authority) error {
 	temp, err := os.MkdirTemp(dir, ".new-"+name+"-*") // mode 0700
 	if err != nil {
@@ -106,15 +108,17 @@ func (i *Issuer) ensureIssuer(now time.Time) (*identity.Authority, error) {
 		return nil, err
 	}
 	name := fmt.Sprintf("%s%04d", issuerPrefix, last+1)
-	if err := writePair(i.o.Dir, name, a); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := writePair(i.o.Dir, name, a); err != nil {
 		return nil, err
 	}
-	i.o.Log.Info("new issuer", "why", why, "folder", name, "scope", string(i.o.Scope), "class", int(i.o.MaxClass))
-	_, a, err = i.readIssuer() // perhaps another program's
-	if err == nil && (a == nil || i.unfit(a, now) != "") {
-		err = errors.New("another program makes other issuers at the same time")
+	if last > 0 { // a key that signs no more is only a risk
+		old := filepath.Join(i.o.Dir, fmt.Sprintf("%s%04d", issuerPrefix, last), keyName)
+		if err := os.Remove(old); err != nil {
+			i.o.Log.Warn("the old issuer's key could not be removed", "err", err)
+		}
 	}
-	return a, err
+	i.o.Log.Info("new issuer", "why", why, "folder", name, "scope", string(i.o.Scope), "class", int(i.o.MaxClass))
+	return a, nil
 }
 
 // unfit says why an issuer must be replaced; "" if it need not.
@@ -200,7 +204,7 @@ func (i *Issuer) ensureCredentials(ctx context.Context, a *identity.Authority, n
 	if c != nil {
 		n.ID = c.Node.ID
 	}
-	if c == nil || c.Node != n || c.Roots.Hash() != identityHash(i.root) || aging(c.Chain[0].NotBefore, c.Chain[0].NotAfter, now) {
+	if c == nil || c.Node != n || c.Roots.Hash() != sha256.Sum256(i.root) || aging(c.Chain[0].NotBefore, c.Chain[0].NotAfter, now) {
 		if c, err = a.Enlist(n, now, serverLife); err != nil {
 			return nil, err
 		}
