@@ -190,6 +190,7 @@ var inEnglish = texts{
 	"nodes.name":          "Name",
 	"nodes.zone":          "Place",
 	"nodes.upstream":      "Receives from",
+	"nodes.above":         "the level above",
 	"nodes.standby":       "Standby",
 	"nodes.since":         "Connected since",
 	"nodes.loss":          "Loss before repair",

@@ -191,6 +191,7 @@ var inVietnamese = texts{
 	"nodes.name":          "Tên",
 	"nodes.zone":          "Địa bàn",
 	"nodes.upstream":      "Nhận từ",
+	"nodes.above":         "cấp trên",
 	"nodes.standby":       "Dự phòng",
 	"nodes.since":         "Nối từ lúc",
 	"nodes.loss":          "Mất gói trước khi sửa",

@@ -74,7 +74,8 @@ export class Air {
     this.stage.dataset.phase = phase;
     setText(this.state, state);
     setText(this.note, note);
-    this.body.hidden = phase !== "starting" && phase !== "live";
+    this.body.hidden = phase !== "live";
+    this.where.hidden = phase !== "starting" && phase !== "live";
     this.elapsed.hidden = phase !== "live";
     if (phase !== "live") {
       window.clearInterval(this.timer);

@@ -92,15 +92,15 @@ class Nodes {
   }
 
   private row(n: Equipment, names: Map<string, string>): HTMLElement {
-    const name = (id: string) => names.get(id) ?? id;
+    const name = (id: string) => names.get(id) ?? t("nodes.above"); // the server itself, or a relay that is not shown to this person
     const h = this.figures.get(n.id);
     const row = make("tr", "state-" + n.state);
     const cell = (label: string, text: string, className = "") => {
-      const c = make("td", className, text || "–");
+      const c = make("td", text ? className : className + " empty", text || "–");
       c.dataset.label = t(label);
       row.append(c);
     };
-    const state = make("td", "", make("span", "state " + n.state, t("node." + n.state)));
+    const state = make("td", "state-cell", make("span", "state " + n.state, t("node." + n.state)));
     state.dataset.label = t("nodes.state");
     const head = make("th", "", n.name);
     head.setAttribute("scope", "row");
@@ -110,6 +110,7 @@ class Nodes {
     cell("nodes.upstream", n.upstream ? name(n.upstream) : "");
     cell("nodes.standby", n.standby.map(name).join(", "));
     cell("nodes.since", n.since ? timeOfDay(n.since) : "", "figure");
+    if (n.kind !== "client") return row; // relays play nothing, and report nothing
     cell("nodes.loss", h ? number(h.loss_ratio * 100, 1) + " %" : "", "figure");
     cell("nodes.rtt", h ? number(h.rtt_seconds * 1000, 1) + " ms" : "", "figure");
     cell("nodes.clock", h ? number(h.clock_error_seconds * 1000, 2) + " ms" : "", "figure");

@@ -23,6 +23,7 @@ export class Others {
     this.shown = now;
     const focused = (document.activeElement as HTMLElement | null)?.dataset.session;
     this.none.hidden = sessions.length > 0;
+    if (document.getElementById("form")) need("others").hidden = sessions.length === 0; // in the way of who wants to speak
     this.list.replaceChildren(...sessions.map((s) => this.line(s)));
     if (focused) this.list.querySelector<HTMLElement>(`[data-session="${CSS.escape(focused)}"]`)?.focus();
   }
