@@ -58,7 +58,10 @@ func startRig(t testing.TB, variables ...string) *rig {
 	}()
 	t.Cleanup(func() { r.stop(t) })
 	select {
-	case text := <-line:
+	case text, ok := <-line:
+		if !ok {
+			t.Fatal("make run ended before it was ready; what it said is above")
+		}
 		r.ready = map[string]string{}
 		for _, pair := range strings.Fields(text) {
 			k, v, _ := strings.Cut(pair, "=")
