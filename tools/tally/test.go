@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -78,16 +79,17 @@ type tally struct {
 	out                     io.Writer
 	passed, failed, skipped int
 
-	output   map[id][]string // what a test that has not ended printed
-	parents  map[id]bool     // has subtests
-	broken   map[id]bool     // a test, or package if test is "", within which one failed
-	reasons  []string        // why tests were skipped
-	warnings []string        // lines of passing tests that begin with "warning: "
+	held     map[string]*bytes.Buffer // by package, what is printed when it ends: several run at once
+	output   map[id][]string          // what a test that has not ended printed
+	parents  map[id]bool              // has subtests
+	broken   map[id]bool              // a test, or package if test is "", within which one failed
+	reasons  []string                 // why tests were skipped
+	warnings []string                 // lines of passing tests that begin with "warning: "
 }
 
 // newTally returns a tally that prints to out.
 func newTally(out io.Writer) *tally {
-	return &tally{out: out, output: map[id][]string{}, parents: map[id]bool{}, broken: map[id]bool{}}
+	return &tally{out: out, held: map[string]*bytes.Buffer{}, output: map[id][]string{}, parents: map[id]bool{}, broken: map[id]bool{}}
 }
 
 // goTest runs go test with args and env, and counts its results. The error says that it could not
@@ -133,7 +135,26 @@ func (t *tally) read(r io.Reader) error {
 			t.testEvent(e)
 		}
 	}
+	for pkg := range t.held { // interrupted
+		t.flush(pkg)
+	}
 	return lines.Err()
+}
+
+// hold returns where the output of a package goes until it ends.
+func (t *tally) hold(pkg string) *bytes.Buffer {
+	if t.held[pkg] == nil {
+		t.held[pkg] = new(bytes.Buffer)
+	}
+	return t.held[pkg]
+}
+
+// flush prints the output of a package.
+func (t *tally) flush(pkg string) {
+	if b := t.held[pkg]; b != nil {
+		_, _ = t.out.Write(b.Bytes())
+		delete(t.held, pkg)
+	}
 }
 
 // packageEvent takes an event of a package as a whole, or of its build.
@@ -143,7 +164,7 @@ func (t *tally) packageEvent(e event) {
 		fmt.Fprint(t.out, e.Output)
 	case "output":
 		if e.Output != "PASS\n" && !strings.HasPrefix(e.Output, "testing: warning: no tests to run") {
-			fmt.Fprint(t.out, e.Output)
+			t.hold(e.Package).WriteString(e.Output)
 		}
 	case "fail":
 		for _, i := range t.open(e.Package) { // tests that a panic or a timeout cut short
@@ -154,6 +175,7 @@ func (t *tally) packageEvent(e event) {
 		}
 	}
 	if e.Action == "pass" || e.Action == "skip" || e.Action == "fail" {
+		t.flush(e.Package)
 		delete(t.broken, id{pkg: e.Package}) // the package may run again in another pass
 	}
 }
@@ -221,7 +243,7 @@ func (t *tally) open(pkg string) []id {
 // print prints what test i printed.
 func (t *tally) print(i id) {
 	for _, line := range t.output[i] {
-		fmt.Fprint(t.out, line)
+		t.hold(i.pkg).WriteString(line)
 	}
 	delete(t.output, i)
 }
