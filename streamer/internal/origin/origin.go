@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -89,7 +90,7 @@ type Transmission struct {
 
 	encoder *codec.Encoder
 	voice   *voice.Processor
-	level   atomic.Pointer[voice.Level] // of the newest packet
+	level   level // of the newest packet
 
 	plain [codec.MaxPacketBytes]byte // Opus packet being made
 	out   [packet.MaxLen]byte        // datagram being made; Sink.Media copies it
@@ -132,8 +133,7 @@ func New(plan Plan, issuer Issuer, sink Sink, now func() mediaclock.Instant) (*T
 		return nil, fmt.Errorf("open encoder: %w", err)
 	}
 	t.voice = voice.New(voice.Options{HighPass: plan.Live})
-	silence := voice.Silence()
-	t.level.Store(&silence)
+	t.level.set(voice.Silence())
 	return t, nil
 }
 
@@ -141,7 +141,24 @@ func New(plan Plan, issuer Issuer, sink Sink, now func() mediaclock.Instant) (*T
 func (t *Transmission) ID() packet.TransmissionID { return t.id }
 
 // Level returns the level of the newest sound, as listeners get it. Safe from any goroutine.
-func (t *Transmission) Level() voice.Level { return *t.level.Load() }
+func (t *Transmission) Level() voice.Level { return t.level.get() }
+
+// level is a voice.Level that one goroutine sets and any reads, without a lock and without memory. A reader may meet
+// values of two packets, which nobody sees on a meter.
+type level struct{ rms, peak, momentary atomic.Uint64 }
+
+func (l *level) set(v voice.Level) {
+	l.rms.Store(math.Float64bits(v.RMS))
+	l.peak.Store(math.Float64bits(v.Peak))
+	l.momentary.Store(math.Float64bits(v.Momentary))
+}
+
+func (l *level) get() voice.Level {
+	return voice.Level{
+		RMS: math.Float64frombits(l.rms.Load()), Peak: math.Float64frombits(l.peak.Load()),
+		Momentary: math.Float64frombits(l.momentary.Load()),
+	}
+}
 
 // Progress tells a Run's caller how far the transmission has come. The calls come from Run's goroutine.
 type Progress struct {
@@ -179,9 +196,9 @@ func (t *Transmission) Run(ctx context.Context, src Source, p Progress) error {
 		case err != nil && !errors.Is(err, io.EOF):
 			return fmt.Errorf("read sound: %w", err)
 		}
-		level := t.voice.Process(part)
+		loud := t.voice.Process(part)
 		if (n+1)%t.plan.Frames == 0 {
-			t.level.Store(&level)
+			t.level.set(loud)
 			if err := t.emit(pcm, left == 0, n == t.plan.Frames-1); err != nil {
 				return err
 			}

@@ -23,15 +23,16 @@ import (
 const (
 	startWait       = 15 * time.Second // from a microphone's answer to its first sound
 	validity        = signed.MaxValidity
-	farewellBeacons = 5 // one a second; they outlast the 4 s of a relay's ring
-	recordEvery     = 2 * time.Second
+	farewellBeacons = 5               // one a second; they outlast the 4 s of a relay's ring
 	storeWait       = 5 * time.Second // a database that hangs must not hold a session
 )
 
 // ending says who or what ends a session, and why, as the record tells it.
 type ending struct{ by, reason string }
 
-// live is a session that has not ended: one goroutine, run.
+func (e ending) Error() string { return "session ended: " + e.reason }
+
+// live is a session from its record to its end: run carries the sound, keep the record.
 type live struct {
 	m       *Manager
 	request Request
@@ -39,11 +40,16 @@ type live struct {
 	source  chan ingest.Source // holds one; a second is refused
 	ctx     context.Context    // ends with the session's sound
 	cancel  context.CancelCauseFunc
-	// silenced is closed once the signed stop is on its way or the sound has ended by itself.
-	silenced chan struct{}
+
+	aired    chan struct{} // closed with the first packet
+	silenced chan struct{} // closed once the signed stop is on its way, or the sound has ended by itself
 
 	transmission atomic.Pointer[origin.Transmission]
-	order        []byte // the signed stop, once there is one; run's goroutine only
+
+	// Run's own; keep reads first, after aired or silenced.
+	announced bool      // listeners may have heard of the transmission
+	first     time.Time // when the first packet was sent; zero: none was
+	order     []byte    // the signed stop, once there is one
 
 	mu       sync.Mutex // guards what follows
 	rec      store.Session
@@ -51,12 +57,13 @@ type live struct {
 }
 
 func newLive(m *Manager, x store.Session, r Request, p profile) *live {
-	l := &live{m: m, request: r, profile: p, rec: x, source: make(chan ingest.Source, 1), silenced: make(chan struct{})}
+	l := &live{
+		m: m, request: r, profile: p, rec: x, source: make(chan ingest.Source, 1),
+		aired: make(chan struct{}), silenced: make(chan struct{}),
+	}
 	l.ctx, l.cancel = context.WithCancelCause(context.Background())
 	return l
 }
-
-func (e ending) Error() string { return "session ended: " + e.reason }
 
 // end asks the session to end; the first reason counts.
 func (l *live) end(e ending) { l.cancel(e) }
@@ -65,7 +72,10 @@ func (l *live) end(e ending) { l.cancel(e) }
 func (l *live) attach(src ingest.Source) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.attached {
+	switch {
+	case over(l.rec):
+		return ErrOver
+	case l.attached:
 		return ErrAttached
 	}
 	l.attached = true
@@ -91,15 +101,20 @@ func (l *live) record() store.Session {
 	return l.rec
 }
 
-// set changes the record and tells the watchers and the audience.
+// set changes the record and tells the watchers and the audience, in the order of the changes.
 func (l *live) set(change func(*store.Session)) store.Session {
+	l.m.mu.Lock()
+	defer l.m.mu.Unlock()
 	l.mu.Lock()
 	change(&l.rec)
 	x := l.rec
 	l.mu.Unlock()
-	l.m.mu.Lock()
 	l.m.tell(x)
-	l.m.mu.Unlock()
+	if over(x) {
+		l.m.Audience.Close(x)
+	} else {
+		l.m.Audience.Update(x)
+	}
 	return x
 }
 
@@ -110,31 +125,36 @@ func (l *live) level() voice.Level {
 	return voice.Silence()
 }
 
-// run is the session's whole life.
+// run is the session's whole life. Nothing that may take long stands between the end of the sound and the stop.
 func (l *live) run() {
-	l.m.Audience.Open(l.record())
-	e, state := l.broadcast()
+	var record sync.WaitGroup
+	record.Go(l.keep)
+	src, err := l.broadcast()
+	if err != nil && l.announced {
+		l.stop()
+	}
+	e, state := l.verdict(err)
+	now := time.Now()
+	expected, hearing := l.m.Audience.Count(l.record().ID)
+	x := l.set(func(x *store.Session) {
+		x.State, x.Ended, x.EndedBy, x.EndReason = state, now, e.by, e.reason
+		x.Started, x.Expected, x.Heard = l.first, expected, max(x.Heard, hearing)
+	})
 	close(l.silenced)
 	l.cancel(nil)
 	l.detach()
-	now := time.Now()
-	x := l.set(func(x *store.Session) {
-		x.State, x.Ended, x.EndedBy, x.EndReason = state, now, e.by, e.reason
-	})
-	l.m.Audience.Close(x)
-	l.m.mu.Lock()
-	delete(l.m.live, x.ID)
-	l.m.mu.Unlock()
-	l.save("end", func(ctx context.Context) error {
-		return l.m.Records.EndSession(ctx, x.ID, state, now, e.by, e.reason)
-	})
 	l.m.Log.Info("session ended", "session", x.ID, "state", state, "reason", e.reason, "by", e.by)
+	if src != nil {
+		_ = src.Close() // the sound has ended, and nothing is lost by a failure to let go of it
+	}
 	l.farewell()
+	record.Wait()
 }
 
-// broadcast waits for the sound, transmits it, and tells how the session ended. The transmission is prepared while
-// the microphone connects, so that the first word does not wait for the disk.
-func (l *live) broadcast() (ending, store.SessionState) {
+// broadcast waits for the sound and transmits it. The transmission is prepared while the microphone connects, so that
+// the first word does not wait for the disk. It returns the source, if there was one, and why the sound ended: nil if
+// by itself.
+func (l *live) broadcast() (ingest.Source, error) {
 	var (
 		t     *origin.Transmission
 		fault error
@@ -143,38 +163,41 @@ func (l *live) broadcast() (ending, store.SessionState) {
 	ready.Go(func() { t, fault = l.prepare() })
 	src, err := l.await()
 	ready.Wait()
-	if src != nil {
-		if err = fault; err == nil {
-			err = l.transmit(t, src)
-		}
-		_ = src.Close() // the sound has ended, and nothing is lost by a failure to let go of it
+	if err == nil {
+		err = fault
 	}
-	wasLive := l.record().State == store.SessionLive
-	if l.transmission.Load() != nil && err != nil {
-		l.stop()
+	if err == nil {
+		err = l.transmit(t, src)
+	}
+	return src, err
+}
+
+// verdict tells how the session ended.
+func (l *live) verdict(err error) (ending, store.SessionState) {
+	if err != nil && l.ctx.Err() != nil {
+		err = context.Cause(l.ctx) // whatever failed, failed because of that
 	}
 	var e ending
 	switch {
 	case err == nil:
 		return ending{reason: "source_end"}, store.SessionEnded
 	case errors.As(err, &e):
-		if wasLive || e.by != "" {
-			return e, store.SessionEnded
+		if l.first.IsZero() && e.by == "" {
+			return e, store.SessionFailed
 		}
-		return e, store.SessionFailed
+		return e, store.SessionEnded
 	case errors.Is(err, origin.ErrTooLong):
 		return ending{reason: "time_limit"}, store.SessionEnded
 	}
 	l.m.Log.Error("session failed", "session", l.record().ID, "error", err)
-	if wasLive {
-		return ending{reason: "source_lost"}, store.SessionEnded
+	if l.first.IsZero() {
+		return ending{reason: "failed"}, store.SessionFailed
 	}
-	return ending{reason: "failed"}, store.SessionFailed
+	return ending{reason: "source_lost"}, store.SessionEnded
 }
 
-// await returns the source once it has sound.
-func (l *live) await() (ingest.Source, error) {
-	var src ingest.Source
+// await returns the source once it has sound, and also with an error if it was given one.
+func (l *live) await() (src ingest.Source, err error) {
 	select {
 	case src = <-l.source:
 	case <-l.ctx.Done():
@@ -182,25 +205,27 @@ func (l *live) await() (ingest.Source, error) {
 	case <-time.After(l.m.Config.MicrophoneWait):
 		return nil, ending{reason: "no_microphone"}
 	}
-	var err error
 	select {
 	case <-src.Started():
 		return src, nil
 	case <-src.Done():
-		err = ending{reason: "source_lost"}
+		return src, ending{reason: "source_lost"}
 	case <-l.ctx.Done():
-		err = context.Cause(l.ctx)
+		return src, context.Cause(l.ctx)
 	case <-time.After(startWait):
-		err = ending{reason: "no_sound"}
+		return src, ending{reason: "no_sound"}
 	}
-	return nil, errors.Join(err, src.Close())
 }
 
 // transmit puts the sound on air and returns nil when its last sample is due.
 func (l *live) transmit(t *origin.Transmission, src ingest.Source) error {
+	l.announced = true
 	var due mediaclock.Instant
 	err := t.Run(l.ctx, src, origin.Progress{
-		OnAir: func() { l.m.running.Go(l.onAir) },
+		OnAir: func() {
+			l.first = time.Now()
+			close(l.aired)
+		},
 		Ended: func(at mediaclock.Instant) { due = at },
 	})
 	if err != nil {
@@ -245,41 +270,8 @@ func (l *live) prepare() (*origin.Transmission, error) {
 		return nil, err
 	}
 	l.transmission.Store(t)
-	l.m.Audience.Update(l.set(func(x *store.Session) { x.Transmission, x.Fence = t.ID(), fence }))
+	l.set(func(x *store.Session) { x.Transmission, x.Fence = t.ID(), fence })
 	return t, nil
-}
-
-// onAir records the first packet, and from then on who hears it, until the sound ends.
-func (l *live) onAir() {
-	now := time.Now()
-	x := l.set(func(x *store.Session) {
-		if x.State == store.SessionStarting {
-			x.State, x.Started = store.SessionLive, now
-		}
-	})
-	l.m.Audience.Update(x)
-	l.save("set live", func(ctx context.Context) error {
-		return errors.Join(l.m.Records.SetTransmission(ctx, x.ID, x.Transmission, x.Fence), l.m.Records.SetLive(ctx, x.ID, now))
-	})
-	tick := time.NewTicker(recordEvery)
-	defer tick.Stop()
-	most := -1
-	for {
-		select {
-		case <-l.silenced:
-			return
-		case <-tick.C:
-		}
-		expected, hearing := l.m.Audience.Count(x.ID)
-		if hearing <= most {
-			continue
-		}
-		most = hearing
-		l.set(func(x *store.Session) { x.Expected, x.Heard = expected, hearing })
-		l.save("record listeners", func(ctx context.Context) error {
-			return l.m.Records.RecordListeners(ctx, x.ID, expected, hearing)
-		})
-	}
 }
 
 // stop signs and sends the order that ends the transmission for good.
@@ -298,10 +290,10 @@ func (l *live) stop() {
 // farewell goes on for some seconds with beacons that carry the stop, for who missed all else, and then lets the
 // fan-out forget the transmission.
 func (l *live) farewell() {
-	t := l.transmission.Load()
-	if t == nil {
+	if !l.announced {
 		return
 	}
+	t := l.transmission.Load()
 	for range farewellBeacons {
 		if l.order != nil {
 			t.Announce(wire.ObjectStop, l.order)
@@ -313,13 +305,4 @@ func (l *live) farewell() {
 		}
 	}
 	l.m.Sink.Close(t.ID())
-}
-
-// save writes to the database and logs a failure: a disk that fails silences nobody.
-func (l *live) save(act string, write func(context.Context) error) {
-	ctx, cancel := context.WithTimeout(context.Background(), storeWait)
-	defer cancel()
-	if err := write(ctx); err != nil && !errors.Is(err, store.ErrConflict) {
-		l.m.Log.Error("session record", "act", act, "session", l.record().ID, "error", err)
-	}
 }

@@ -96,7 +96,7 @@ func draft(r Request, now time.Time) (store.Session, profile, error) {
 		return store.Session{}, profile{}, fmt.Errorf("%w: %d zones, want 1 to %d", ErrZones, len(zones), signed.MaxZones)
 	}
 	return store.Session{
-		ID: newID(), Title: r.Title, Zones: zones, Class: ClassName(r.Class), Kind: "live",
+		ID: store.NewID(), Title: r.Title, Zones: zones, Class: ClassName(r.Class), Kind: "live",
 		SourceKind: r.Source, Source: r.Audio, Delay: r.Delay, State: store.SessionStarting, CreatedBy: r.By, Created: now,
 	}, p, nil
 }

@@ -10,12 +10,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
-
-	"github.com/google/uuid"
 
 	"dongthanh/internal/mediaclock"
 	"dongthanh/internal/packet"
@@ -125,7 +123,9 @@ type Options struct {
 type Manager struct {
 	Options
 
-	mu       sync.Mutex // guards what follows
+	starting sync.Mutex // held from the look for a conflict until the session counts as one, over the database
+
+	mu       sync.Mutex // guards what follows; never held over the database, since a stop needs it
 	live     map[string]*live
 	watchers map[chan store.Session]struct{}
 	closing  bool
@@ -167,8 +167,11 @@ func (m *Manager) Start(ctx context.Context, r Request) (store.Session, bool, er
 	var src ingest.Source
 	if r.Source == SourceFile {
 		sound, err := m.Library.Open(ctx, r.Audio)
+		if errors.Is(err, store.ErrNotFound) || errors.Is(err, library.ErrLost) {
+			err = fmt.Errorf("%w: %w", ErrAudio, err)
+		}
 		if err != nil {
-			return store.Session{}, false, fmt.Errorf("%w: %w", ErrAudio, err)
+			return store.Session{}, false, err
 		}
 		src = ingest.NewFile(sound, sound)
 	}
@@ -181,40 +184,75 @@ func (m *Manager) Start(ctx context.Context, r Request) (store.Session, bool, er
 
 // admit checks for a conflict and creates the record as one step, so that of two requests at once one is refused.
 func (m *Manager) admit(ctx context.Context, x store.Session, r Request, p profile, src ingest.Source) (store.Session, bool, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.closing {
-		return store.Session{}, false, ErrClosing
-	}
+	m.starting.Lock()
+	defer m.starting.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, storeWait)
+	defer cancel()
 	if busy := conflict(m.onAir(), x); busy != nil && r.Replay == nil {
 		return store.Session{}, false, &BusyError{Session: *busy}
 	}
 	x, again, err := m.Records.CreateSession(ctx, x, r.Replay)
-	if err != nil || again {
-		return x, again, err
+	if err != nil {
+		return store.Session{}, false, err
 	}
-	if busy := conflict(m.onAir(), x); busy != nil {
-		err := &BusyError{Session: *busy}
-		return store.Session{}, false, errors.Join(err, m.Records.EndSession(ctx, x.ID, store.SessionFailed, time.Now(), "", "busy"))
+	if again {
+		if x.EndReason == reasonBusy {
+			return store.Session{}, false, &BusyError{Session: x} // the same answer as to the first request
+		}
+		if l, err := m.find(x.ID); err == nil {
+			x = l.record() // the record on disk may be behind
+		}
+		return x, true, nil
 	}
 	l := newLive(m, x, r, p)
 	if src != nil {
 		l.source <- src
 		l.attached = true
 	}
-	m.live[x.ID] = l
-	m.running.Go(l.run)
-	m.tell(x)
+	if reason, err := m.enter(l, x); err != nil {
+		l.cancel(nil)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeWait)
+		defer cancel()
+		return store.Session{}, false, errors.Join(err, m.Records.EndSession(ctx, x.ID, store.SessionFailed, time.Now(), "", reason))
+	}
 	return x, false, nil
 }
 
-// onAir lists the sessions that have not ended. m.mu is held.
+// reasonBusy ends the record of a session that was refused because of another.
+const reasonBusy = "busy"
+
+// enter starts a session whose record is made, or says why not.
+func (m *Manager) enter(l *live, x store.Session) (reason string, err error) {
+	if busy := conflict(m.onAir(), x); busy != nil {
+		return reasonBusy, &BusyError{Session: *busy}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closing {
+		return "shutdown", ErrClosing
+	}
+	m.live[x.ID] = l
+	m.Audience.Open(x)
+	m.tell(x)
+	m.running.Go(l.run)
+	return "", nil
+}
+
+// onAir lists the sessions that have not ended.
 func (m *Manager) onAir() []store.Session {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	list := make([]store.Session, 0, len(m.live))
 	for _, l := range m.live {
-		list = append(list, l.record())
+		if x := l.record(); !over(x) {
+			list = append(list, x)
+		}
 	}
 	return list
+}
+
+func over(x store.Session) bool {
+	return x.State == store.SessionEnded || x.State == store.SessionFailed
 }
 
 // Attach gives a browser session its microphone; the session owns src from here on, also if Attach fails.
@@ -272,19 +310,17 @@ func (m *Manager) List(ctx context.Context, before string, limit int) ([]Session
 
 // OnAir returns the sessions that are starting or live, the oldest first.
 func (m *Manager) OnAir() []Session {
-	m.mu.Lock()
-	ids := slices.Sorted(maps.Keys(m.live))
-	m.mu.Unlock()
 	var out []Session
-	for _, id := range ids {
-		if l, err := m.find(id); err == nil {
-			out = append(out, Session{Session: l.record(), Level: l.level()})
+	for _, x := range m.onAir() {
+		if l, err := m.find(x.ID); err == nil {
+			out = append(out, Session{Session: x, Level: l.level()})
 		}
 	}
+	slices.SortFunc(out, func(a, b Session) int { return strings.Compare(a.ID, b.ID) })
 	return out
 }
 
-// find returns a session that has not ended, else ErrOver.
+// find returns a session that is on air, or whose end is not on disk yet; else ErrOver.
 func (m *Manager) find(id string) (*live, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -324,6 +360,3 @@ func (m *Manager) tell(x store.Session) {
 		}
 	}
 }
-
-// newID is a UUID of version 7, which lists order by.
-func newID() string { return uuid.Must(uuid.NewV7()).String() }
