@@ -25,6 +25,7 @@ type rig struct {
 	make  *exec.Cmd
 	ended chan error
 	ready map[string]string // the READY line's values
+	extra []*exec.Cmd       // started by hand
 }
 
 // startRig runs make run in the repository's root and waits for its READY line. It ends with the test.
@@ -78,6 +79,10 @@ func startRig(t testing.TB, variables ...string) *rig {
 
 // stop ends the demo as its user would and checks that nothing of it is left.
 func (r *rig) stop(t testing.TB) {
+	for _, cmd := range r.extra {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		_ = cmd.Wait()
+	}
 	if r.ready == nil {
 		_ = r.make.Process.Signal(syscall.SIGTERM)
 	} else {
@@ -126,23 +131,20 @@ type procEntry struct {
 	Args  []string
 }
 
-// again starts a part of the demo by hand, as processes.json says, until the test ends.
+// again starts a part of the demo by hand, as processes.json says; it ends with the rig.
 func (r *rig) again(t testing.TB, name string) {
 	t.Helper()
 	p := r.processes(t)[name]
-	cmd := exec.Command(p.Args[0], p.Args[1:]...)
-	cmd.Path = filepath.Join("..", "..", p.Args[0])
-	cmd.Dir = filepath.Join("..", "..")
-	if abs, err := filepath.Abs(cmd.Path); err == nil {
-		cmd.Path = abs
+	root, err := filepath.Abs(filepath.Join("..", ".."))
+	if err != nil {
+		t.Fatal(err)
 	}
+	cmd := exec.Command(filepath.Join(root, p.Args[0]), p.Args[1:]...)
+	cmd.Dir = root
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		_ = cmd.Wait()
-	})
+	r.extra = append(r.extra, cmd)
 }
 
 // reply is an answer of the API.
