@@ -171,6 +171,11 @@ func TestSlow(t *testing.T) {
 	if !errors.Is(err, ErrSlow) || sent < QueueLen {
 		t.Errorf("Send() = %v after %d messages, want ErrSlow after at least %d", err, sent, QueueLen)
 	}
+	select {
+	case <-c.Done():
+	default:
+		t.Error("the connection of a slow peer does not end at once")
+	}
 	if err := next(t, "the end", end); !errors.Is(err, ErrSlow) {
 		t.Errorf("Run() = %v, want ErrSlow", err)
 	}
@@ -237,6 +242,32 @@ func TestEnds(t *testing.T) {
 			t.Errorf("Run() of the peer = %v, want ErrClosed", err)
 		}
 	})
+}
+
+// TestSetCredentials: a renewed certificate serves whoever comes next, and whoever is there stays.
+func TestSetCredentials(t *testing.T) {
+	n := newNetwork(t)
+	p := listen(t, n.node(t, identity.Relay, "relay-1"), nil)
+	client := n.node(t, identity.Client, "client-1")
+	old := must(Dial(t.Context(), p.url, client))(t)
+	start(t, old)
+	renewed := n.node(t, identity.Relay, "relay-1")
+	if err := p.SetCredentials(renewed); err != nil {
+		t.Fatal(err)
+	}
+	c := must(Dial(t.Context(), p.url, client))(t)
+	if !c.Certificate().Equal(renewed.Chain[0]) || old.Certificate().Equal(renewed.Chain[0]) {
+		t.Error("the new connection has the old certificate, or the old one the new")
+	}
+	if err := old.Send(Message{Resync: &Resync{}}); err != nil {
+		t.Error(err)
+	}
+	next(t, "a message on the old one", p.got)
+	if err := p.SetCredentials(client); !errors.Is(err, identity.ErrUsage) {
+		t.Errorf("SetCredentials(a loudspeaker) = %v, want ErrUsage", err)
+	}
+	old.Close(nil)
+	c.Close(nil)
 }
 
 // TestSendAtOnce: many senders, one writer.

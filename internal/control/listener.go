@@ -67,12 +67,13 @@ func (c *conn) release() {
 // handshake proves who is at the other end and hands the connection to http, or ends it. The peer learns no more than a
 // TLS alert; the precise reason is ours to log.
 func (s *Server) handshake(ctx context.Context, c *conn) {
-	config := s.o.Credentials.ServerTLS()
+	own := s.own.Load()
+	config := own.ServerTLS()
 	config.VerifyConnection = func(cs tls.ConnectionState) (err error) {
 		if len(cs.PeerCertificates) == 0 {
 			return nil // it enrols, or is refused by http
 		}
-		c.peer, c.cert, err = identity.Peer(cs, s.o.Credentials.Time(), s.o.Credentials.Roots)
+		c.peer, c.cert, err = identity.Peer(cs, own.Time(), own.Roots)
 		c.known = err == nil
 		return err
 	}

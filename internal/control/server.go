@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -61,6 +62,7 @@ type Server struct {
 	refused  *logging.Dumper
 	listener net.Listener
 	queue    *queue
+	own      atomic.Pointer[identity.Credentials]
 	waiting  chan struct{} // enrolments under way
 
 	mu        sync.Mutex // guards what follows
@@ -79,9 +81,6 @@ type Server struct {
 func NewServer(o ServerOptions) (*Server, error) {
 	if o.Credentials == nil || o.Accept == nil || o.Log == nil || o.Registerer == nil {
 		return nil, errors.New("make control server: an option that must be set is not")
-	}
-	if !o.Credentials.Node.Kind.Serves() {
-		return nil, fmt.Errorf("make control server: the certificate is a %s's: %w", o.Credentials.Node.Kind, identity.ErrUsage)
 	}
 	if o.Key == "" {
 		o.Key = "nodes.control"
@@ -103,12 +102,25 @@ func NewServer(o ServerOptions) (*Server, error) {
 			Name: o.Prefix + "control_enrolments_total", Help: "Enrolments asked for at the control port, by result.",
 		}, []string{"result"}),
 	}
+	if err := s.SetCredentials(o.Credentials); err != nil {
+		return nil, fmt.Errorf("make control server: %w", err)
+	}
 	for _, m := range []prometheus.Collector{s.connected, s.refusals, s.enrolled} {
 		if err := o.Registerer.Register(m); err != nil {
 			return nil, fmt.Errorf("register metrics of the control port: %w", err)
 		}
 	}
 	return s, nil
+}
+
+// SetCredentials replaces the server's certificate, which was renewed: from the next handshake on. identity.ErrUsage if
+// it is not one to serve with.
+func (s *Server) SetCredentials(c *identity.Credentials) error {
+	if !c.Node.Kind.Serves() {
+		return fmt.Errorf("serve with the certificate of a %s: %w", c.Node.Kind, identity.ErrUsage)
+	}
+	s.own.Store(c)
+	return nil
 }
 
 // Bind opens the port. The error names the configuration key and the address. Run calls it if nobody did.
