@@ -13,11 +13,11 @@ import (
 
 const (
 	eventsEvery = 100 * time.Millisecond // changes that come closer are told together
-	eventsPulse = 15 * time.Second       // a comment, so that proxies keep the stream
+	eventsPulse = 15 * time.Second       // so that proxies keep the stream, and pages notice a dead one
 )
 
 // events streams what happens (server-sent events): "sessions" with everything on air and who hears it, "nodes" with
-// every node, each whole whenever it changed, and "ended" with a session that is over.
+// every node, each whole whenever it changed, "ended" with a session that is over, and an empty "pulse" now and then.
 func (a *api) events(w http.ResponseWriter, r *http.Request) error {
 	p, flush := who(r), http.NewResponseController(w)
 	changed, unwatch := a.Sessions.Watch()
@@ -39,7 +39,7 @@ func (a *api) events(w http.ResponseWriter, r *http.Request) error {
 		case <-r.Context().Done():
 			return nil
 		case <-pulse.C:
-			if _, err := fmt.Fprint(w, ": \n\n"); err != nil {
+			if _, err := fmt.Fprint(w, "event: pulse\ndata: {}\n\n"); err != nil {
 				return nil
 			}
 			continue

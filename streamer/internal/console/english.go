@@ -106,6 +106,7 @@ var inEnglish = texts{
 	"air.live":           "On air",
 	"air.stopping":       "Stopping…",
 	"air.stopped":        "Stopped",
+	"air.mic_off":        "Microphone off",
 	"air.failed":         "Did not go on air",
 	"air.hearing":        "{0}/{1} loudspeakers hear this",
 	"air.hearing_nobody": "No loudspeaker hears this.",

@@ -107,6 +107,7 @@ var inVietnamese = texts{
 	"air.live":           "Đang phát",
 	"air.stopping":       "Đang dừng…",
 	"air.stopped":        "Đã dừng phát",
+	"air.mic_off":        "Đã tắt micrô",
 	"air.failed":         "Chưa phát được",
 	"air.hearing":        "{0}/{1} loa đang nghe",
 	"air.hearing_nobody": "Chưa loa nào nghe.",

@@ -59,8 +59,12 @@ export class Air {
 
   /** ended tells how it was; of a broadcast that never sounded there is nothing to sum up. */
   ended(failed: boolean, s: Session | null): void {
-    const sum = this.summary(s);
-    this.turn(failed ? "failed" : "ended", t(failed ? "air.failed" : "air.stopped"), sum);
+    this.turn(failed ? "failed" : "ended", t(failed ? "air.failed" : "air.stopped"), this.summary(s));
+  }
+
+  /** unsure tells that the microphone is off here, and no more: the server has not said that it is silent. */
+  unsure(): void {
+    this.turn("failed", t("air.mic_off"), "");
   }
 
   private summary(s: Session | null): string {

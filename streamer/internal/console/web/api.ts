@@ -70,8 +70,20 @@ export function problemText(p: Problem): string {
   return has(key) ? t(key) : p.detail || t("problem.internal");
 }
 
+const patienceMS = 8000;
+
 /** call asks the API and returns what it answers, or throws Trouble. */
 export async function call<T>(method: string, path: string, body?: unknown, headers: Record<string, string> = {}): Promise<T> {
+  const patience = new AbortController(); // a network that is gone answers nothing, for minutes
+  const timer = window.setTimeout(() => patience.abort(), patienceMS);
+  try {
+    return await ask<T>(patience.signal, method, path, body, headers);
+  } finally {
+    window.clearTimeout(timer);
+  }
+}
+
+async function ask<T>(signal: AbortSignal, method: string, path: string, body: unknown, headers: Record<string, string>): Promise<T> {
   let response: Response;
   try {
     response = await fetch("/api/v1" + path, {
@@ -80,6 +92,7 @@ export async function call<T>(method: string, path: string, body?: unknown, head
       body: body === undefined ? undefined : JSON.stringify(body),
       keepalive: method !== "GET", // a stop must arrive although the page is going
       cache: "no-store",
+      signal,
     });
   } catch {
     throw new Trouble(t("trouble.gone"), "network");

@@ -29,6 +29,7 @@ interface Signal {
 }
 
 const stopAttempts = 4;
+const quietMS = 3000; // loudness comes ten times a second
 const pause = (ms: number) => new Promise<void>((done) => window.setTimeout(done, ms));
 
 /** Broadcast is used once. */
@@ -39,6 +40,7 @@ export class Broadcast {
   private socket: WebSocket | null = null;
   private stream: MediaStream | null = null;
   private done = false; // stopped, failed or ended
+  private heardAt = 0; // performance.now() of the server's last message once live
 
   constructor(private readonly watcher: Watcher) {}
 
@@ -139,6 +141,7 @@ export class Broadcast {
       socket.onclose = () => failed(new Trouble(t("trouble.connect"))); // no effect once answered
       socket.onmessage = (e: MessageEvent<string>) => {
         const m = JSON.parse(e.data) as Signal;
+        if (m.type === "level") this.heardAt = performance.now();
         switch (m.type) {
           case "answer":
             this.pc.setRemoteDescription({ type: "answer", sdp: m.sdp! }).then(answered, () => failed(new Trouble(t("trouble.connect"))));
@@ -156,6 +159,11 @@ export class Broadcast {
         }
       };
     });
+  }
+
+  /** quiet tells that the server has stopped talking although nobody has hung up: the network is gone. */
+  quiet(): boolean {
+    return this.heardAt > 0 && this.socket?.readyState === WebSocket.OPEN && performance.now() - this.heardAt > quietMS;
   }
 
   /** over takes the news, from wherever they come first, that the session has ended. */

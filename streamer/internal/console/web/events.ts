@@ -12,22 +12,27 @@ export interface Listener {
 
 const graceMS = 2500; // a server that restarts, or a train in a tunnel, is no alarm
 const againMS = 2000;
+const deadMS = 40_000; // the server sends at least a pulse every 15 s; a connection can die without a sign
 
-/** listen follows the events for as long as the page lives. */
-export function listen(l: Listener): void {
+/** listen follows the events for as long as the page lives. What it returns opens a stream anew that seems dead. */
+export function listen(l: Listener): () => void {
   let alarm = 0;
+  let watchdog = 0;
+  let source: EventSource | null = null;
   const up = () => {
     window.clearTimeout(alarm);
     alarm = 0;
+    window.clearTimeout(watchdog);
+    watchdog = window.setTimeout(lost, deadMS);
     l.link(true);
   };
   const down = () => {
     alarm ||= window.setTimeout(() => l.link(false), graceMS);
   };
   const open = () => {
-    const source = new EventSource("/api/v1/events");
+    source = new EventSource("/api/v1/events");
     const on = <T>(name: string, f?: (body: T) => void) =>
-      source.addEventListener(name, (e) => {
+      source!.addEventListener(name, (e) => {
         up();
         f?.(JSON.parse((e as MessageEvent<string>).data) as T);
       });
@@ -35,11 +40,16 @@ export function listen(l: Listener): void {
     on("nodes", l.nodes);
     on("ended", l.ended);
     source.onopen = up;
-    source.onerror = () => {
-      down();
-      source.close(); // browsers differ in when they try again by themselves, and some never do
-      window.setTimeout(retry, againMS);
-    };
+    on("pulse");
+    source.onerror = lost; // browsers differ in when they try again by themselves, and some never do
+  };
+  const lost = () => {
+    if (!source) return; // known already
+    source.close();
+    source = null;
+    window.clearTimeout(watchdog);
+    down();
+    window.setTimeout(retry, againMS);
   };
   // An event stream cannot tell why it was refused, another call can.
   const retry = () =>
@@ -51,5 +61,7 @@ export function listen(l: Listener): void {
       }
       window.setTimeout(retry, againMS);
     });
+  window.addEventListener("offline", lost);
   open();
+  return lost;
 }

@@ -27,23 +27,29 @@ class Live {
   private readonly tree = new ZoneTree(need("zones"), () => this.showChosen());
   private readonly others = new Others(
     (code) => this.tree.name(code),
-    (text, e) => this.say(text, e),
+    (text, e) => this.say(text, e, !e),
   );
   private nodes = new Map<string, Equipment>();
   private sessions: Session[] = [];
   private broadcast: Broadcast | null = null;
   private desk: Desk | null = null;
+  private linked = true;
   private wake: WakeLockSentinel | null = null;
 
   constructor() {
     if (document.getElementById("form")) this.desk = new Desk(this.tree, () => void this.start(), () => void this.stop(), (e) => this.say(e?.text ?? "", e ?? undefined));
-    listen({
+    const reopen = listen({
       sessions: (list) => this.onSessions(list),
       nodes: (list) => this.onNodes(list),
       ended: (s) => this.broadcast?.over(s),
       link: (up) => this.onLink(up),
       signedOut: () => this.say(t("trouble.sign_in"), new Trouble(t("trouble.sign_in"), "signed_out")),
     });
+    window.setInterval(() => {
+      if (!this.broadcast?.quiet()) return;
+      this.onLink(false);
+      reopen();
+    }, 1000);
     window.addEventListener("pagehide", () => this.broadcast?.abandon());
     document.addEventListener("visibilitychange", () => void this.stayAwake());
     if (this.desk) this.checkBrowser();
@@ -58,8 +64,9 @@ class Live {
     }
   }
 
-  /** say shows what went wrong; empty: nothing. Where a new login helps, it keeps what was filled in. */
-  private say(text: string, e?: Trouble): void {
+  /** say shows what went wrong, or well; empty: nothing. Where a new login helps, it keeps what was filled in. */
+  private say(text: string, e?: Trouble, good = false): void {
+    this.alertBox.className = good ? "note good" : "note bad";
     if (e?.kind !== "signed_out") {
       show(this.alertBox, text);
       return;
@@ -107,6 +114,7 @@ class Live {
   }
 
   private onLink(up: boolean): void {
+    this.linked = up;
     show(this.linkBox, up ? "" : t(this.broadcast ? "air.link_lost" : "trouble.link"));
     this.air.link(up);
   }
@@ -154,6 +162,7 @@ class Live {
     void this.wake?.release();
     this.wake = null;
     this.desk!.onAir(false);
+    this.onLink(this.linked);
     this.onSessions(this.sessions);
   }
 
@@ -178,6 +187,7 @@ class Live {
       this.finish(b, s, true);
     } catch (e) {
       this.finish(b, null, true);
+      this.air.unsure();
       const trouble = e as Trouble;
       this.say(trouble.kind === "signed_out" ? trouble.text : t("air.stop_unsure"), trouble);
     }
