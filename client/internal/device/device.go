@@ -89,7 +89,7 @@ func New(o Options) (Device, error) {
 	}
 	p := pace{
 		rate: mediaclock.Rate * (1 + o.Config.SkewPPM/1e6),
-		now:  o.Clock.Now, sleep: sleepUntil(o.Clock), log: o.Log, underruns: underruns,
+		now:  o.Clock.Now, sleep: timer(o.Clock), log: o.Log, underruns: underruns,
 	}
 	switch o.Config.Kind {
 	case "file":

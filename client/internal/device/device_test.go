@@ -30,7 +30,7 @@ func virtual(rate float64, late func(n int) time.Duration) *pace {
 	return &pace{
 		rate:      rate,
 		now:       func() mediaclock.Local { return now },
-		sleep:     func(until mediaclock.Local) { now = max(now, until).Add(late(n)); n++ },
+		sleep:     func(_ context.Context, until mediaclock.Local) { now = max(now, until).Add(late(n)); n++ },
 		log:       slog.New(slog.DiscardHandler),
 		underruns: prometheus.NewCounter(prometheus.CounterOpts{Name: "underruns"}),
 	}

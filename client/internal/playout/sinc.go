@@ -35,7 +35,10 @@ func newSinc() sinc {
 	return table
 }
 
-// at returns the value at the place frac (0 ≤ frac < 1) behind x[half-1]; x holds taps samples.
+// at returns the value at the place frac (0 ≤ frac < 1) behind x[half-1]; x holds taps samples. Both belong to one
+// Player and so to one goroutine: the race detector, which would make this loop ten times slower, need not watch it.
+//
+//go:norace
 func (s sinc) at(x []float32, frac float64) float32 {
 	a := frac * phases
 	p := int(a)
