@@ -21,7 +21,7 @@ const (
 	// the process waits for a core; a virtual one cannot, and a busy machine shall not be heard. Beyond it the device
 	// has run dry, and what it missed is silence.
 	patience = 500 * time.Millisecond
-	// breath is left to those who read sockets before a block that is asked for late: what came in time during the
+	// breath is left, once a pause, to those who read sockets before a block that is asked for late: what came in time during the
 	// pause is then there.
 	breath = 5 * time.Millisecond
 )
@@ -62,16 +62,19 @@ func timer(c mediaclock.Monotonic) func(context.Context, mediaclock.Local) {
 // run asks fill for blocks and hands each to write, in order and without a gap; write may keep nothing of it.
 func (p *pace) run(ctx context.Context, start mediaclock.Local, fill func(Block), write func([]int16) error) error {
 	b := Block{PCM: make([]int16, blockSamples)}
+	behind := false // the block before was asked for late
 	for {
 		p.sleep(ctx, p.at(start, b.First).Add(-lead))
 		if ctx.Err() != nil {
 			return nil
 		}
 		now := p.now()
-		if now > p.at(start, b.First) {
+		late := now > p.at(start, b.First)
+		if late && !behind {
 			p.sleep(ctx, now.Add(breath))
 			now = p.now()
 		}
+		behind = late
 		b.Played = int64(math.Floor(now.Sub(start).Seconds() * p.rate))
 		b.Now = p.at(start, b.Played)
 		if now.Sub(p.at(start, b.First)) > patience {
