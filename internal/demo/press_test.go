@@ -86,12 +86,12 @@ const recordOnsets = `(() => {
 				const {value, done} = await reader.read();
 				if (done) return;
 				const at = performance.timeOrigin + performance.now() - value.duration / 1000;
-				const pcm = new Float32Array(value.numberOfFrames);
+				const rate = value.sampleRate, pcm = new Float32Array(value.numberOfFrames);
 				value.copyTo(pcm, {planeIndex: 0, format: 'f32-planar'});
 				value.close();
 				const first = pcm.findIndex(x => Math.abs(x) > 0.05);
 				if (first < 0) quiet++;
-				else { if (quiet > 10) onsets.push(at + 1000 * first / value.sampleRate); quiet = 0 }
+				else { if (quiet > 10) onsets.push(at + 1000 * first / rate); quiet = 0 }
 			}
 		})();
 		return stream;
