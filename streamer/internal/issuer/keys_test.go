@@ -220,6 +220,11 @@ func TestScopeChanges(t *testing.T) {
 
 // TestOpenRefuses: damaged or unsafe keys are named, not replaced.
 func TestOpenRefuses(t *testing.T) {
+	p := newPlace(t)
+	o := p.options()
+	o.Dir = t.TempDir()
+	must(Open(t.Context(), o))(t)
+	foreign := o.Dir
 	for _, c := range []struct {
 		name string
 		do   func(dir string) error
@@ -229,9 +234,7 @@ func TestOpenRefuses(t *testing.T) {
 		{"garbage root", func(dir string) error { return os.WriteFile(filepath.Join(dir, rootDir, certName), []byte("x"), 0o600) }, "no certificate"},
 		{"issuer's key lost", func(dir string) error { return os.Remove(filepath.Join(dir, "issuer-0001", keyName)) }, "no such file"},
 		{"issuer of another root", func(dir string) error {
-			q := newPlace(t)
-			q.open()
-			data, err := os.ReadFile(filepath.Join(q.options().Dir, "issuer-0001", certName))
+			data, err := os.ReadFile(filepath.Join(foreign, "issuer-0001", certName))
 			if err != nil {
 				return err
 			}
@@ -243,12 +246,13 @@ func TestOpenRefuses(t *testing.T) {
 		{"strange folder", func(dir string) error { return os.Mkdir(filepath.Join(dir, "issuer-x"), 0o700) }, "no number"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			p := newPlace(t)
-			p.open()
-			if err := c.do(p.options().Dir); err != nil {
+			o := o
+			o.Dir = t.TempDir()
+			must(Open(t.Context(), o))(t)
+			if err := c.do(o.Dir); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := Open(t.Context(), p.options()); err == nil || !strings.Contains(err.Error(), c.want) {
+			if _, err := Open(t.Context(), o); err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("Open() = %v, want %q", err, c.want)
 			}
 		})
