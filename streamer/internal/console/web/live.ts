@@ -33,6 +33,7 @@ class Live {
   private sessions: Session[] = [];
   private broadcast: Broadcast | null = null;
   private desk: Desk | null = null;
+  private seen = false; // the broadcast of this page, among the sessions on air
   private linked = true;
   private wake: WakeLockSentinel | null = null;
 
@@ -67,14 +68,15 @@ class Live {
   /** say shows what went wrong, or well; empty: nothing. Where a new login helps, it keeps what was filled in. */
   private say(text: string, e?: Trouble, good = false): void {
     this.alertBox.className = good ? "note good" : "note bad";
-    if (e?.kind !== "signed_out") {
+    if (e?.kind === "signed_out") {
+      const link = make("a", "button", t("trouble.sign_in_link")) as HTMLAnchorElement;
+      link.href = "/login?next=/live";
+      link.addEventListener("click", () => this.desk?.saveDraft());
+      show(this.alertBox, text + " ", link);
+    } else {
       show(this.alertBox, text);
-      return;
     }
-    const link = make("a", "button", t("trouble.sign_in_link")) as HTMLAnchorElement;
-    link.href = "/login?next=/live";
-    link.addEventListener("click", () => this.desk?.saveDraft());
-    show(this.alertBox, text + " ", link);
+    if (text && !good) this.alertBox.scrollIntoView({ block: "nearest" }); // whoever pressed a button far below must see it
   }
 
   private showChosen(): void {
@@ -96,9 +98,10 @@ class Live {
     this.others.update(list.filter((s) => s !== mine));
     if (!b) return;
     if (!mine) {
-      void this.lookUp(b);
+      if (this.seen) void this.lookUp(b);
       return;
     }
+    this.seen = true;
     if (mine.state === "live") this.air.live();
     this.air.hear(mine.listeners, this.nodes);
   }
@@ -135,6 +138,7 @@ class Live {
       silent: (kind) => void this.onSilent(b, kind),
     });
     this.broadcast = b;
+    this.seen = false;
     try {
       const atOnce = desk.check.isOpen() || (await allowed());
       if (atOnce) this.air.starting(names(zones), t("air.starting_hint"));
