@@ -78,6 +78,9 @@ func (h *Hub) courier(ctx context.Context) error {
 
 // carry keeps a beacon and passes it on.
 func (h *Hub) carry(l letter, buf []byte) {
+	if l.highest == seq.MaxIndex { // one below index 0: nothing was sent yet
+		l.highest = 0
+	}
 	h.mu.Lock()
 	s := h.open[l.transmission]
 	fresh := s != nil && s.beacons.keep(l)

@@ -22,7 +22,7 @@ const readFaults = 1000
 // read takes the datagrams of one family until the socket is closed.
 func (h *Hub) read(s *udp.Socket, family int) error {
 	in := make([]byte, 2*wire.MaxLen) // what fills it is too long to be ours
-	r := reader{hub: h, socket: s}
+	r := reader{hub: h}
 	faults := 0
 	for {
 		n, path, err := s.Read(family, in)
@@ -45,10 +45,9 @@ func (h *Hub) read(s *udp.Socket, family int) error {
 
 // reader is what one reading goroutine needs.
 type reader struct {
-	hub    *Hub
-	socket *udp.Socket
-	out    [wire.MaxLen]byte // an answer
-	again  [packet.MaxLen]byte
+	hub   *Hub
+	out   [wire.MaxLen]byte // an answer
+	again [packet.MaxLen]byte
 }
 
 // stamp is a reading of network time.

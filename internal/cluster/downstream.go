@@ -32,6 +32,7 @@ const (
 	// sessionsOnJoin are announced by control to a node that joins, the highest first, so that together with the stops
 	// they fit into a queue of control.QueueLen. The beacons announce the rest within a second.
 	sessionsOnJoin = 40
+	unlimited      = -1
 )
 
 // downstream is one node that is fed: from its join until its datagrams cease. Guarded by Hub.mu, but for flow.Append
@@ -50,7 +51,7 @@ type downstream struct {
 	onAirSince mediaclock.Local // while a stream is on air for it
 	resynced   mediaclock.Local
 	enrols     int
-	quota      int  // of sessions that may still be announced while it joins; -1: any number
+	quota      int  // of sessions that may still be announced; bounded only while it joins
 	counted    bool // in Hub.bound
 }
 
@@ -142,7 +143,7 @@ func (h *Hub) enter(c *control.Conn, node identity.Node, j control.Join) *downst
 	h.sendStops(d, now)
 	d.zones, d.version = h.picture.Zones(node.ID)
 	h.match(d)
-	d.quota = -1
+	d.quota = unlimited
 	return d
 }
 

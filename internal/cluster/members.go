@@ -3,7 +3,6 @@ package cluster
 import (
 	"context"
 	"log/slog"
-	"maps"
 	"slices"
 	"time"
 
@@ -51,13 +50,19 @@ func (h *Hub) keeper(ctx context.Context) error {
 
 // silence takes leave of those whose datagrams have ceased, and of members that were not named again.
 func (h *Hub) silence(now mediaclock.Local) {
+	var silent []*downstream
+	defer func() { // without the lock: a log may block
+		for _, d := range silent {
+			h.o.Log.Info("downstream fell silent", slog.String("node", d.node.ID), slog.String("name", d.node.Name))
+		}
+	}()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, d := range h.live {
 		if h.lapsed(d, now) {
-			h.o.Log.Info("downstream fell silent", slog.String("node", d.node.ID), slog.String("name", d.node.Name))
 			d.conn.Close(control.ErrSilent) // so that it sees, and comes back
 			h.expel(d)
+			silent = append(silent, d)
 		}
 	}
 	for d := range h.orphans {
@@ -196,7 +201,13 @@ func (h *Hub) match(d *downstream) {
 			h.unsubscribe(d, s)
 		}
 	}
-	open := slices.SortedFunc(maps.Values(h.open), func(a, b *stream) int {
+	var heard []*stream
+	for _, s := range h.open {
+		if d.hears(s.cert.Zones) {
+			heard = append(heard, s)
+		}
+	}
+	slices.SortFunc(heard, func(a, b *stream) int { // the highest is announced first
 		switch {
 		case a.cert.Outranks(b.cert):
 			return -1
@@ -205,7 +216,7 @@ func (h *Hub) match(d *downstream) {
 		}
 		return 0
 	})
-	for _, s := range open {
+	for _, s := range heard {
 		h.subscribe(d, s)
 	}
 }

@@ -116,7 +116,7 @@ func (h *Hub) replay(e errand, buf []byte) {
 	path, ok := e.to.flow.Path()
 	h.mu.Unlock()
 	newest, any := e.stream.ring.Newest()
-	if sub == nil || !ok || !any || e.from > newest {
+	if sub == nil || !ok || !any || e.from > newest || e.stream.stopped.Load() {
 		return
 	}
 	first := e.from

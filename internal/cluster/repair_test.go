@@ -98,6 +98,9 @@ func TestMissingIsAskedForUpstreamOnce(t *testing.T) {
 	x := b.transmit("31")
 	b.Open(x.Transmission)
 	b.fed(x, 3, 3)
+	nothing, first := x.beacon(t, wire.ObjectSession, seq.MaxIndex) // one below index 0: nothing was sent yet
+	b.Beacon(nothing, first)
+	all[0].wait("the first beacon", func() bool { return all[0].counted(wire.Beacon) == 1 })
 	for i := range seq.Index(50) {
 		if i != 30 {
 			b.Media(x.packet(t, i))
@@ -136,7 +139,7 @@ func TestMissingIsAskedForUpstreamOnce(t *testing.T) {
 	// A beacon's word makes it exist.
 	body, raw := x.beacon(t, wire.ObjectSession, 302)
 	b.Beacon(body, raw)
-	all[0].wait("the beacon", func() bool { return all[0].counted(wire.Beacon) > 0 })
+	all[0].wait("the beacon", func() bool { return all[0].counted(wire.Beacon) == 2 })
 	ask(301, 0b111)
 	b.up.wait(t, "a second request", func() bool { return len(b.up.nacks) == 2 })
 	if n := b.up.nacks[1]; n.Base != 301 || n.Bitmap != 0b11 {

@@ -210,7 +210,7 @@ func (h *Hub) subscribe(d *downstream, s *stream) {
 	s.subs[d] = &subscription{}
 	if d.conn != nil && d.quota != 0 {
 		h.send(d, s.say)
-		d.quota--
+		d.quota = max(d.quota-1, unlimited)
 	}
 	if _, ok := d.flow.Path(); ok {
 		h.touch(s)

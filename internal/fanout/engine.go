@@ -8,7 +8,7 @@ package fanout
 import (
 	"errors"
 	"net/netip"
-	"os"
+	"syscall"
 	"time"
 )
 
@@ -48,15 +48,16 @@ type Result struct {
 
 // Writer sends single datagrams; udp.Socket is one.
 type Writer interface {
-	// WriteTo sends b from local to remote. If it must wait beyond Until's moment, the error is
-	// os.ErrDeadlineExceeded.
+	// WriteTo sends b from local to remote at once or not at all. If the socket's buffer has no room, the error is
+	// syscall.EAGAIN.
 	WriteTo(b []byte, remote netip.AddrPort, local netip.Addr) error
-	// Until bounds how long WriteTo may wait.
-	Until(t time.Time) error
+	// Room waits until there may be room for a datagram to remote, but not beyond t.
+	Room(remote netip.AddrPort, t time.Time)
 }
 
-// Patience is how long the copies of one packet may wait for room in the socket's buffer: one frame. What is not sent
-// by then would delay the next packet for everyone.
+// Patience is how long the copies of one packet may wait for room in the socket's buffer, all together: one frame. What
+// is not sent by then would delay the next packet for everyone. The time that sending itself takes does not count, nor
+// that in which the process has no processor: neither is cured by dropping.
 const Patience = 20 * time.Millisecond
 
 // Portable sends one datagram a call. It runs everywhere and costs 1.45 times a batched engine (perf.md §2).
@@ -86,22 +87,26 @@ func (l *portableList) Send(packet []byte) (r Result) {
 	if n == 0 {
 		return r
 	}
-	if err := l.w.Until(time.Now().Add(Patience)); err != nil {
-		return Result{Failed: n}
-	}
+	patience := Patience
 	l.first = (l.first + 1) % n
-	for i := range n {
+	for i := 0; i < n; {
 		d := &l.to[(l.first+i)%n]
 		err := l.w.WriteTo(packet, d.Remote, d.Local)
 		switch {
 		case err == nil:
 			r.Sent++
-		case errors.Is(err, os.ErrDeadlineExceeded):
-			r.Late = n - r.Sent - r.Failed
+		case !errors.Is(err, syscall.EAGAIN):
+			r.Failed++
+		case patience <= 0:
+			r.Late = n - i
 			return r
 		default:
-			r.Failed++
+			began := time.Now()
+			l.w.Room(d.Remote, began.Add(patience))
+			patience -= time.Since(began)
+			continue
 		}
+		i++
 	}
 	return r
 }

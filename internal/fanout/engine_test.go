@@ -6,8 +6,9 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/net/ipv4"
@@ -48,14 +49,7 @@ func (w *writer) WriteTo(b []byte, remote netip.AddrPort, local netip.Addr) erro
 	return err
 }
 
-func (w *writer) Until(t time.Time) error {
-	if w.v6 != nil {
-		if err := w.v6.SetWriteDeadline(t); err != nil {
-			return err
-		}
-	}
-	return w.v4.SetWriteDeadline(t)
-}
+func (w *writer) Room(netip.AddrPort, time.Time) {} // these sockets wait by themselves
 
 func listen(t testing.TB, network, addr string) net.PacketConn {
 	t.Helper()
@@ -231,35 +225,58 @@ func listNeverChanges(t *testing.T, e Engine) {
 	}
 }
 
-// full is a socket whose buffer has room for some datagrams and then for none, which loopback never shows.
-type full struct{ room int }
+// full is a socket whose buffer has room for some datagrams and then for none, which loopback never shows. A wait brings
+// room for more, or takes its whole time.
+type full struct {
+	room, more int
+	waits      int
+	waited     time.Duration
+}
 
-func (f *full) Until(time.Time) error { return nil }
+func (f *full) Room(_ netip.AddrPort, t time.Time) {
+	f.waits++
+	if f.room = f.more; f.more == 0 {
+		f.waited += time.Until(t)
+		<-time.After(time.Until(t))
+	}
+}
 
 func (f *full) WriteTo([]byte, netip.AddrPort, netip.Addr) error {
 	if f.room == 0 {
-		return os.ErrDeadlineExceeded
+		return syscall.EAGAIN
 	}
 	f.room--
 	return nil
 }
 
 func TestPortableDropsTheRestWhenThereIsNoRoom(t *testing.T) {
-	l := NewPortable(&full{room: 7}).Prepare(make([]Destination, 20))
-	if r := l.Send([]byte("x")); r != (Result{Sent: 7, Late: 13}) {
-		t.Errorf("%+v, want 7 sent and 13 late", r)
+	synctest.Test(t, func(t *testing.T) {
+		f := &full{room: 7}
+		l := NewPortable(f).Prepare(make([]Destination, 20))
+		if r := l.Send([]byte("x")); r != (Result{Sent: 7, Late: 13}) {
+			t.Errorf("%+v, want 7 sent and 13 late", r)
+		}
+		if f.waited != Patience {
+			t.Errorf("waited %s for room, want %s", f.waited, Patience)
+		}
+	})
+}
+
+func TestPortableWaitsForRoom(t *testing.T) {
+	f := &full{room: 7, more: 5}
+	l := NewPortable(f).Prepare(make([]Destination, 20))
+	if r := l.Send([]byte("x")); r != (Result{Sent: 20}) || f.waits != 3 {
+		t.Errorf("%+v after %d waits, want all sent after 3", r, f.waits)
 	}
 }
 
 // order notes who is served when.
-type order struct{ first []uint16 }
+type order struct{ ports []uint16 }
 
-func (o *order) Until(time.Time) error { o.first = append(o.first, 0); return nil }
+func (o *order) Room(netip.AddrPort, time.Time) {}
 
 func (o *order) WriteTo(_ []byte, remote netip.AddrPort, _ netip.Addr) error {
-	if n := len(o.first) - 1; o.first[n] == 0 {
-		o.first[n] = remote.Port()
-	}
+	o.ports = append(o.ports, remote.Port())
 	return nil
 }
 
@@ -272,8 +289,9 @@ func TestPortableTurns(t *testing.T) {
 	l := NewPortable(o).Prepare(to)
 	seen := map[uint16]int{}
 	for range 8 {
+		o.ports = nil
 		l.Send([]byte("x"))
-		seen[o.first[len(o.first)-1]]++
+		seen[o.ports[0]]++
 	}
 	if len(seen) != 4 {
 		t.Errorf("first served, by port: %v, want all four in turn", seen)

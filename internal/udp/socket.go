@@ -33,7 +33,7 @@ const (
 	trafficClass = 46 << 2
 	// bufferBytes is asked for in each direction (facts: perf.md §7); the kernel grants what its limits allow.
 	bufferBytes = 4 << 20
-	// patience is how long a single write waits for room in the socket's buffer.
+	// patience is how long an answer waits for room in the socket's buffer.
 	patience = 20 * time.Millisecond
 	// maxSources bounds the remembered source addresses; a machine has a handful, loopback 2^24.
 	maxSources = 256
@@ -41,8 +41,8 @@ const (
 	portTries = 16
 )
 
-// Socket is a UDP port in one or both families. Write, Until and Close may be called from any goroutine, Read from one
-// goroutine a family.
+// Socket is a UDP port in one or both families. Media and answers go through two handles on each kernel socket, so that
+// an answer that waits for room never holds up media. Read is for one goroutine a family, all else for any.
 type Socket struct {
 	halves []*half
 	// sources holds, for each local address we answered from, the control message that makes the kernel use it.
@@ -52,9 +52,11 @@ type Socket struct {
 
 // half is one family's socket.
 type half struct {
-	conn *net.UDPConn
-	v6   bool
-	oob  []byte // of the one reader
+	conn    *net.UDPConn // reads
+	answers *handle      // Write; conn's own
+	media   *handle      // WriteTo and Room; a second handle
+	v6      bool
+	oob     []byte // of the one reader
 }
 
 // Listen opens addr, such as ":7444" (both families, or only the one that the machine has) or "127.0.0.1:0". The
@@ -106,6 +108,10 @@ func listenHalf(ctx context.Context, network, addr string) (*half, error) {
 		return nil, err
 	}
 	h := &half{conn: pc.(*net.UDPConn), v6: network == "udp6", oob: make([]byte, 128)}
+	if err := h.openHandles(); err != nil {
+		_ = h.conn.Close()
+		return nil, fmt.Errorf("open a second handle on %s: %w", addr, err)
+	}
 	// The rest is best effort: a smaller buffer or an unmarked packet is no reason for silence.
 	_ = h.conn.SetReadBuffer(bufferBytes)
 	_ = h.conn.SetWriteBuffer(bufferBytes)
@@ -119,6 +125,22 @@ func listenHalf(ctx context.Context, network, addr string) (*half, error) {
 		_ = p.SetTOS(trafficClass)
 	}
 	return h, nil
+}
+
+func (h *half) openHandles() (err error) {
+	if h.answers, err = newHandle(h.conn, h.v6); err != nil {
+		return err
+	}
+	f, err := h.conn.File()
+	if err != nil {
+		return err
+	}
+	pc, err := net.FilePacketConn(f) // another duplicate; f itself is done with
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	h.media, err = newHandle(pc.(*net.UDPConn), h.v6)
+	return err
 }
 
 func (h *half) local() netip.AddrPort { return h.conn.LocalAddr().(*net.UDPAddr).AddrPort() }
@@ -145,34 +167,50 @@ func (s *Socket) Read(family int, b []byte) (n int, p Path, err error) {
 	return n, p, nil
 }
 
-// Write sends b from p.Local to p.Remote. It waits 20 ms at most for room in the socket's buffer.
+// Write sends an answer from p.Local to p.Remote. It waits 20 ms at most for room in the socket's buffer; if there is
+// none, the error is ErrFull.
 func (s *Socket) Write(b []byte, p Path) error {
-	if err := s.Until(time.Now().Add(patience)); err != nil {
-		return err
+	h := s.half(p.Remote.Addr())
+	if h == nil {
+		return errFamily
 	}
-	return s.WriteTo(b, p.Remote, p.Local)
+	err := h.answers.send(b, p.Remote, s.source(p.Local))
+	if err != nil && errors.Is(err, ErrFull) {
+		h.answers.room(time.Now().Add(patience))
+		err = h.answers.send(b, p.Remote, s.source(p.Local))
+	}
+	return err
 }
 
-// Until lets WriteTo wait for room in the socket's buffer until t, and fail at once afterwards.
-func (s *Socket) Until(t time.Time) error {
+// WriteTo sends b to remote from the address local at once or not at all; local may be invalid: then the system
+// chooses. It allocates nothing but for the first datagram from a local address, and never waits: ErrFull says that
+// there is no room in the socket's buffer.
+func (s *Socket) WriteTo(b []byte, remote netip.AddrPort, local netip.Addr) error {
+	h := s.half(remote.Addr())
+	if h == nil {
+		return errFamily
+	}
+	return h.media.send(b, remote, s.source(local))
+}
+
+// Room waits until WriteTo may find room for a datagram to remote, but not beyond t.
+func (s *Socket) Room(remote netip.AddrPort, t time.Time) {
+	if h := s.half(remote.Addr()); h != nil {
+		h.media.room(t)
+	}
+}
+
+// ErrFull says that the socket's buffer has no room. It is EAGAIN, so that whoever sends through an interface knows it.
+const ErrFull = syscall.EAGAIN
+
+// half returns the socket of a's family, nil if it is not open.
+func (s *Socket) half(a netip.Addr) *half {
 	for _, h := range s.halves {
-		if err := h.conn.SetWriteDeadline(t); err != nil {
-			return err
+		if h.v6 == a.Is6() {
+			return h
 		}
 	}
 	return nil
-}
-
-// WriteTo sends b to remote from the address local, which may be invalid: then the system chooses. It allocates
-// nothing but for the first datagram from a local address. The deadline is Until's. A timeout is os.ErrDeadlineExceeded.
-func (s *Socket) WriteTo(b []byte, remote netip.AddrPort, local netip.Addr) error {
-	for _, h := range s.halves {
-		if h.v6 == remote.Addr().Is6() {
-			_, _, err := h.conn.WriteMsgUDPAddrPort(b, s.source(local), remote)
-			return err
-		}
-	}
-	return errFamily
 }
 
 // errFamily is one value: it may come once a packet.
@@ -217,7 +255,7 @@ func sourceMessage(local netip.Addr) []byte {
 func (s *Socket) Close() error {
 	var errs []error
 	for _, h := range s.halves {
-		errs = append(errs, h.conn.Close())
+		errs = append(errs, h.conn.Close(), h.media.conn.Close())
 	}
 	return errors.Join(errs...)
 }

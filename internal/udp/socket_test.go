@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"testing"
 	"time"
 
@@ -120,16 +119,20 @@ func TestCloseFreesTheReader(t *testing.T) {
 	}
 }
 
-func TestUntilEndsWriting(t *testing.T) {
+func TestRoomEnds(t *testing.T) {
 	s := listenTest(t, "127.0.0.1:0")
-	if err := s.Until(time.Now().Add(-time.Second)); err != nil {
-		t.Fatal(err)
+	began := time.Now()
+	s.Room(s.Addr(), began.Add(5*time.Second)) // there is room
+	s.Room(netip.MustParseAddrPort("[::1]:1"), began.Add(5*time.Second))
+	if d := time.Since(began); d > time.Second {
+		t.Errorf("waited %s for room that was there", d)
 	}
-	if err := s.WriteTo([]byte("x"), s.Addr(), netip.Addr{}); !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("WriteTo() after its time = %v, want os.ErrDeadlineExceeded", err)
+	s.Room(s.Addr(), began.Add(-time.Second)) // a moment that has passed
+	if err := s.WriteTo([]byte("x"), s.Addr(), netip.Addr{}); err != nil {
+		t.Errorf("WriteTo() after a wait that ended = %v", err)
 	}
 	if err := s.Write([]byte("x"), Path{Remote: s.Addr()}); err != nil {
-		t.Errorf("Write() = %v, want it to have its own time", err)
+		t.Errorf("Write() = %v", err)
 	}
 }
 
@@ -144,8 +147,14 @@ func TestSocketAllocatesNothing(t *testing.T) {
 		if _, _, err := s.Read(0, b); err != nil {
 			t.Fatal(err)
 		}
+		if err := s.WriteTo(b, p.Remote, p.Local); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := s.Read(0, b); err != nil {
+			t.Fatal(err)
+		}
 	}); n != 0 {
-		t.Errorf("%v allocations for a write and a read", n)
+		t.Errorf("%v allocations for two writes and two reads", n)
 	}
 }
 
