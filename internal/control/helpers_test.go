@@ -3,9 +3,7 @@ package control
 import (
 	"bytes"
 	"context"
-	"crypto/ed25519"
 	"crypto/tls"
-	"errors"
 	"log/slog"
 	"net"
 	"strings"
@@ -212,11 +210,6 @@ func rawTLS(t testing.TB, p *port, config *tls.Config) (*tls.Conn, error) {
 	}
 	return c, c.HandshakeContext(t.Context())
 }
-
-func publicKey(c *identity.Credentials) ed25519.PublicKey { return c.Key.Public().(ed25519.PublicKey) }
-
-// is reports whether err is want, or, with want nil, is nil.
-func is(err, want error) bool { return errors.Is(err, want) && (want != nil || err == nil) }
 
 func contains(s string, parts ...string) bool {
 	for _, p := range parts {

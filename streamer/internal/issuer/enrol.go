@@ -135,7 +135,7 @@ func refusal(err error) error {
 	case errors.Is(err, store.ErrExpired):
 		return &control.Refused{Code: control.CodeExpired, Reason: "this token has expired; make a new one"}
 	case errors.Is(err, store.ErrRevoked):
-		return &control.Refused{Code: control.CodeRevoked, Reason: "this token was revoked; make a new one"}
+		return &control.Refused{Code: control.CodeUnknown, Reason: "this token was revoked; make a new one"}
 	case errors.Is(err, store.ErrBusy), errors.Is(err, store.ErrFull), errors.Is(err, store.ErrReadOnly):
 		return &control.Refused{Code: control.CodeBusy, Reason: "the database cannot be written now", After: 10 * time.Second}
 	}

@@ -83,7 +83,7 @@ func TestEnrolRefuses(t *testing.T) {
 		{"used", request(t, used, identity.Client, k), control.CodeUsed},
 		{"expired", request(t, add(func(s *store.Token) { s.Created, s.Expires = p.now.Add(-2*time.Hour), p.now.Add(-time.Hour) }), identity.Client, k), control.CodeExpired},
 		{"expires now", request(t, add(func(s *store.Token) { s.Expires = p.now }), identity.Client, k), control.CodeExpired},
-		{"revoked", request(t, revoked, identity.Client, k), control.CodeRevoked},
+		{"revoked", request(t, revoked, identity.Client, k), control.CodeUnknown},
 		{"guessed", request(t, identity.NewToken(identity.Client, i.Root()).String(), identity.Client, k), control.CodeUnknown},
 		{"another network's", request(t, foreign.String(), identity.Client, k), control.CodeUnknown},
 		{"no token", request(t, "", identity.Client, k), control.CodeUnknown},
