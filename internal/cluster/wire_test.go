@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
-	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -14,7 +13,6 @@ import (
 	"dongthanh/internal/mediaclock"
 	"dongthanh/internal/packet"
 	"dongthanh/internal/seq"
-	"dongthanh/internal/udp"
 	"dongthanh/internal/wire"
 )
 
