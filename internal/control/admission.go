@@ -22,7 +22,7 @@ const (
 	enrolRate  = 20.0 / 3600
 
 	// handshakeRate is the full handshakes a second for each processor, of all addresses: a quarter of what one can do
-	// (0.45 ms each, docs of the experiment), since sound shares it. What is refused costs nothing and comes back later;
+	// (0.45 ms each, measured), since sound shares it. What is refused costs nothing and comes back later;
 	// without this a fleet that comes back after a power cut never recovers.
 	handshakeRate = 500.0
 )

@@ -55,7 +55,7 @@ type ServerOptions struct {
 }
 
 // Server is a control port: TLS with our own chain, a WebSocket for nodes that show a certificate, and enrolment for
-// those that have none yet. It makes each stranger pay before it works for him (facts: admission before the handshake).
+// those that have none yet. Strangers pass an admission before any handshake (DESIGN §8).
 type Server struct {
 	o        ServerOptions
 	log      *slog.Logger
