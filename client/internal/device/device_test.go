@@ -80,7 +80,7 @@ func TestRunsDry(t *testing.T) {
 	for _, tc := range []struct {
 		pause time.Duration
 		dry   float64
-	}{{200 * time.Millisecond, 0}, {2 * time.Second, 1}} {
+	}{{800 * time.Millisecond, 0}, {2 * time.Second, 1}} {
 		p := virtual(48000, func(n int) time.Duration {
 			if n == 100 {
 				return tc.pause

@@ -19,11 +19,12 @@ const (
 	lead = 20 * time.Millisecond
 	// patience is how late a block may be asked for and still be written whole. A sound card pulls by itself while
 	// the process waits for a core; a virtual one cannot, and a busy machine shall not be heard. Beyond it the device
-	// has run dry, and what it missed is silence.
-	patience = 500 * time.Millisecond
-	// breath is left, once a pause, to those who read sockets before a block that is asked for late: what came in time during the
-	// pause is then there.
-	breath = 5 * time.Millisecond
+	// has run dry, and what it missed is silence. The file may lag by one second at most (INTERFACES §2).
+	patience = 900 * time.Millisecond
+	// breath is the share of a pause that is left, once, to those who read sockets before blocks are asked for late:
+	// what came in time during the pause is then there.
+	breath    = 8
+	maxBreath = 60 * time.Millisecond
 )
 
 // pace asks for blocks in real time by a crystal of its own.
@@ -69,12 +70,12 @@ func (p *pace) run(ctx context.Context, start mediaclock.Local, fill func(Block)
 			return nil
 		}
 		now := p.now()
-		late := now > p.at(start, b.First)
-		if late && !behind {
-			p.sleep(ctx, now.Add(breath))
+		late := now.Sub(p.at(start, b.First))
+		if late > 0 && !behind {
+			p.sleep(ctx, now.Add(min(late/breath, maxBreath)))
 			now = p.now()
 		}
-		behind = late
+		behind = late > 0
 		b.Played = int64(math.Floor(now.Sub(start).Seconds() * p.rate))
 		b.Now = p.at(start, b.Played)
 		if now.Sub(p.at(start, b.First)) > patience {
