@@ -123,6 +123,9 @@ func (o *Object[B]) Unverified() B { return o.body }
 // Verify checks the signature and returns the body. The error is ErrSignature.
 func (o *Object[B]) Verify(pub ed25519.PublicKey) (B, error) {
 	var none B
+	if len(pub) != ed25519.PublicKeySize {
+		return none, fmt.Errorf("%w: key of %d bytes", ErrSignature, len(pub))
+	}
 	v, err := cose.NewVerifier(cose.AlgorithmEdDSA, pub)
 	if err != nil {
 		return none, fmt.Errorf("%w: %w", ErrSignature, err)
