@@ -112,6 +112,8 @@ func TestJoinAgainReplacesTheOld(t *testing.T) {
 	b.Media(x.packet(t, 2))
 	young.hears(x, x.packet(t, 2))
 	b.up.sees(t, "c1@hub")
+	b.up.mu.Lock()
+	defer b.up.mu.Unlock()
 	for _, w := range b.up.words {
 		for _, m := range w.Members {
 			if m.Gone {
