@@ -58,6 +58,7 @@ func dialUDP(addr netip.AddrPort) (*net.UDPConn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open socket to %s: %w", addr, err)
 	}
+	stamp(c)
 	_ = c.SetReadBuffer(readBuffer) // less is granted without privileges; sound goes on with what there is
 	if addr.Addr().Is4() || addr.Addr().Is4In6() {
 		_ = ipv4.NewConn(c).SetTOS(expedited)
@@ -131,14 +132,15 @@ func (f *flow) isEnded() bool {
 	return f.ended
 }
 
-// read hands every datagram to take until the flow ends.
-func (f *flow) read(ctx context.Context, take func(raw []byte)) {
+// read hands every datagram to take, with the time it had waited to be read, until the flow ends.
+func (f *flow) read(ctx context.Context, take func(raw []byte, waited time.Duration)) {
 	var buf [2048]byte
+	var oob [oobLen]byte
 	for ctx.Err() == nil {
-		n, err := f.conn.Load().Read(buf[:])
+		n, waited, err := readStamped(f.conn.Load(), buf[:], oob[:])
 		switch {
 		case err == nil:
-			take(buf[:n])
+			take(buf[:n], waited)
 		case f.isEnded():
 			return
 		case errors.Is(err, net.ErrClosed): // rebound
@@ -163,8 +165,8 @@ const (
 )
 
 // take handles one datagram of upstream u, on the goroutine that reads its socket.
-func (l *Links) take(u *upstream, f *flow, raw []byte) {
-	now := l.options.Clock.Now()
+func (l *Links) take(u *upstream, f *flow, raw []byte, waited time.Duration) {
+	now := l.options.Clock.Now().Add(-waited)
 	if len(raw) > 0 && raw[0] >= 128 && raw[0] <= 191 {
 		u.media.Store(int64(now))
 		u.heard.Store(int64(now))
@@ -214,7 +216,12 @@ func (l *Links) datagram(u *upstream, f *flow, d wire.Datagram, now mediaclock.L
 		b, err := wire.ParseBeacon(d.Body)
 		if err != nil {
 			l.metrics.reject(rejectFormat)
-		} else if e.Beacon != nil {
+			return
+		}
+		if now.Sub(mediaclock.Local(u.beacon.Swap(int64(now)))) > airAfter {
+			l.wake() // the pings must quicken
+		}
+		if e.Beacon != nil {
 			e.Beacon(b, d.Body, now, u.n)
 		}
 	case wire.Stop:

@@ -115,7 +115,7 @@ func (l *Links) step() time.Duration {
 	now := l.options.Clock.Now()
 	l.mu.Lock()
 	for _, u := range l.ups {
-		l.pick.activity(u.n, mediaclock.Local(u.heard.Load()), mediaclock.Local(u.media.Load()))
+		l.pick.activity(u.n, mediaclock.Local(u.heard.Load()), mediaclock.Local(u.media.Load()), mediaclock.Local(u.beacon.Load()))
 	}
 	before := l.pick.active
 	orders, next := l.pick.due(now)

@@ -34,7 +34,8 @@ const (
 	pingIdle  = 15 * time.Second
 	firstPing = 4
 	youngFor  = 10 * time.Second
-	alertFor  = 2 * time.Second // after going on air: the idle pace left the clock with few samples
+	airAfter  = 15 * time.Second // the pace of being on air goes on for this long: the upstream may not know yet that it is over
+	alertFor  = 2 * time.Second  // after going on air: the idle pace left the clock with few samples
 )
 
 // orderKind is what the picker wants done.
@@ -89,6 +90,7 @@ type picker struct {
 	active    int // -1 before the first; the last one stays, though it be gone, until there is another
 	start     mediaclock.Local
 	onAir     bool
+	lively    mediaclock.Local // when sound or a beacon came last, or onAir ended
 	failovers int
 	rand      *rand.Rand // spreads idle pings
 }
@@ -128,10 +130,17 @@ func (p *picker) pong(now mediaclock.Local, i int, bound bool) {
 	v.heard = max(v.heard, now)
 }
 
-// activity says when the last datagram of any kind and the last sound came.
-func (p *picker) activity(i int, heard, media mediaclock.Local) {
+// activity says when the last datagram of any kind came, the last sound, and the last beacon.
+func (p *picker) activity(i int, heard, media, beacon mediaclock.Local) {
 	v := &p.views[i]
 	v.heard, v.media = max(v.heard, heard), max(v.media, media)
+	p.lively = max(p.lively, media, beacon)
+}
+
+// quick reports whether pings are to come every second: while sound depends on this node, or an upstream believes that
+// it does (it sends beacons) and would take a slower pace for death.
+func (p *picker) quick(now mediaclock.Local) bool {
+	return p.onAir || p.lively != 0 && now.Sub(p.lively) < airAfter
 }
 
 // air says whether sound depends on this node.
@@ -139,7 +148,7 @@ func (p *picker) air(now mediaclock.Local, on bool) {
 	if on == p.onAir {
 		return
 	}
-	p.onAir = on
+	p.onAir, p.lively = on, max(p.lively, now)
 	if !on {
 		return
 	}
@@ -211,6 +220,9 @@ func (p *picker) due(now mediaclock.Local) (orders []order, next mediaclock.Loca
 			orders = append(orders, order{kind: rebind, to: i})
 			v.ping = now
 		}
+		if v.ping > now.Add(pingOnAir) && p.quick(now) {
+			v.ping = now.Add(pingOnAir)
+		}
 		if v.ping <= now || p.again(i) <= now {
 			orders = append(orders, order{kind: sendPing, to: i, active: p.wants(i)})
 			p.pinged(now, i)
@@ -255,7 +267,7 @@ func (p *picker) pinged(now mediaclock.Local, i int) {
 		v.ping = now.Add(pingFirst)
 	case now < v.young:
 		v.ping = now.Add(pingYoung)
-	case p.onAir:
+	case p.quick(now):
 		v.ping = now.Add(pingOnAir)
 	default:
 		v.ping = now.Add(pingIdle - time.Duration(p.rand.Int64N(int64(pingIdle/8))))

@@ -41,6 +41,9 @@ type night struct {
 	heard time.Duration // last media of anyone
 	gap   time.Duration // longest silence while on air
 	both  time.Duration // how long more than one sent
+
+	beacons bool // one a second
+	since   time.Duration
 }
 
 type event struct {
@@ -86,6 +89,12 @@ func (n *night) run(d time.Duration) {
 			}
 		}
 		n.media(t, joined, step)
+		if n.beacons && t%time.Second == 0 && t >= n.since {
+			if t > 30*time.Second { // what Links do with the first beacon after a pause
+				next = now
+			}
+			n.pick.activity(0, now, 0, now)
+		}
 		n.later = slices.DeleteFunc(n.later, func(e event) bool {
 			if e.at <= t {
 				e.do(t)
@@ -129,7 +138,7 @@ func (n *night) media(t time.Duration, joined []bool, step time.Duration) {
 		if joined[i] && u.media && u.active && !u.dark_(t) && (u.still == nil || !u.still(t)) {
 			senders++
 			if t%(40*time.Millisecond) == 0 && n.r.Float64() >= u.loss {
-				n.pick.activity(i, local(t), local(t))
+				n.pick.activity(i, local(t), local(t), 0)
 				n.heard = t
 			}
 		}
@@ -279,11 +288,18 @@ func TestPingPace(t *testing.T) {
 		{"the first ten seconds", nil, 0, 10 * time.Second, 38, 46},
 		{"idle", nil, time.Minute, 11 * time.Minute, 39, 46},
 		{"on air", between(0, time.Hour), time.Minute, 11 * time.Minute, 598, 602},
+		{"beacons come, whatever we believe", func(t time.Duration) bool { return false }, time.Minute, 11 * time.Minute, 590, 602},
+		{"beacons begin while idle", nil, 50 * time.Second, 62 * time.Second, 9, 13},
+		{"after being on air", between(0, time.Minute), time.Minute, 11 * time.Minute, 52, 62},
 		{"going on air while idle", between(2*time.Minute, time.Hour), 2 * time.Minute, 2*time.Minute + 2*time.Second, 8, 10},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			count := func(d time.Duration) int {
 				n := night{r: rand.New(rand.NewPCG(3, 4)), on: tc.on, ups: []*far{{join: []time.Duration{0}, rtt: 5 * time.Millisecond}}}
+				n.beacons = strings.HasPrefix(tc.name, "beacons")
+				if strings.Contains(tc.name, "begin") {
+					n.since = 50 * time.Second
+				}
 				n.run(d)
 				return n.pings[0]
 			}

@@ -42,7 +42,7 @@ type upstream struct {
 	at  Upstream
 	own string // this node's id
 
-	heard, media atomic.Int64 // mediaclock.Local of the last datagram, and of the last sound
+	heard, media, beacon atomic.Int64 // mediaclock.Local of the last datagram, sound and beacon
 
 	filter clock.Filter // guarded by Links.timeMu
 
@@ -182,7 +182,7 @@ func (l *Links) welcome(ctx context.Context, u *upstream, conn *control.Conn, w 
 	u.conn, u.flow, u.node, u.path, u.fault = conn, f, conn.Peer(), slices.Clone(w.Path), ""
 	l.pick.joined(now, u.n, fed(u.node, u.path))
 	l.mu.Unlock()
-	readers.Go(func() { f.read(ctx, func(raw []byte) { l.take(u, f, raw) }) })
+	readers.Go(func() { f.read(ctx, func(raw []byte, waited time.Duration) { l.take(u, f, raw, waited) }) })
 	l.options.Log.Info("upstream joined", "upstream", u.at.Control, "node", u.node.ID, "media", addr.String(), "hops", len(u.path))
 	if l.options.Events.Joined != nil {
 		l.options.Events.Joined(u.n, u.node)

