@@ -14,8 +14,6 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/google/uuid"
-
 	"dongthanh/internal/config"
 	"dongthanh/internal/identity"
 	"dongthanh/internal/logging"
@@ -138,7 +136,7 @@ func tokenAdd() program.Command {
 			case "api":
 				text, err = addMachine(ctx, st, accounts.Machine{Name: *name, Role: accounts.Role(*role), Zone: z, TTL: *ttl, By: by})
 			case "relay", "client":
-				text, err = addEnrolment(ctx, cfg, st, std, store.Token{Kind: store.TokenKind(*kind), Name: *name, Zone: z, CreatedBy: by}, *ttl)
+				text, err = addEnrolment(ctx, cfg, st, std, identity.Kind(*kind), *name, z, *ttl)
 			default:
 				return program.Usagef("--kind %q: want relay, client or api", *kind)
 			}
@@ -166,7 +164,7 @@ func addMachine(ctx context.Context, st *store.Store, m accounts.Machine) (strin
 }
 
 // addEnrolment makes a one-time token that pins this streamer's root.
-func addEnrolment(ctx context.Context, cfg Config, st *store.Store, std program.IO, t store.Token, ttl time.Duration) (string, error) {
+func addEnrolment(ctx context.Context, cfg Config, st *store.Store, std program.IO, kind identity.Kind, name string, z zone.Zone, ttl time.Duration) (string, error) {
 	if ttl <= 0 {
 		return "", program.Usagef("--ttl %v: an enrolment token must end", ttl)
 	}
@@ -174,11 +172,8 @@ func addEnrolment(ctx context.Context, cfg Config, st *store.Store, std program.
 	if err != nil {
 		return "", err
 	}
-	token := identity.NewToken(identity.Kind(t.Kind), i.Root())
-	t.ID, t.Secret = uuid.Must(uuid.NewV7()).String(), token.Hash()
-	t.Created = time.Now()
-	t.Expires = t.Created.Add(ttl)
-	return token.String(), st.AddToken(ctx, t)
+	text, _, err := i.AddToken(ctx, kind, name, z, ttl, by)
+	return text, err
 }
 
 func tokenList() program.Command {

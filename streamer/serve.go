@@ -150,22 +150,21 @@ func (s *streamer) routes() http.Handler {
 // run runs every part until ctx ends or one fails. The sessions end first, with a signed stop; the fan-out last, so
 // that the stop reaches the loudspeakers.
 func (s *streamer) run(ctx context.Context) error {
-	s.admin.AddCheck("redis", func(context.Context) error { return nil }) // its loss silences nobody: shown as a metric and in the log
 	hubCtx, endHub := context.WithCancel(context.WithoutCancel(ctx))
 	defer endHub()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.hub.Run(hubCtx) })
 	group.Go(func() error { return s.admin.Run(ctx) })
+	group.Go(func() error { return s.issuer.Run(ctx) })
 	group.Go(func() error { return s.picture.Run(ctx) })
 	group.Go(func() error { return membership.NewMirror(s.redis, s.picture, s.log).Run(ctx) })
 	group.Go(func() error { return s.web.Run(ctx) })
 	group.Go(func() error {
 		<-ctx.Done()
-		if onAir := len(s.sessions.OnAir()); onAir > 0 {
-			s.sessions.Close()
+		onAir := len(s.sessions.OnAir())
+		s.sessions.Close()
+		if onAir > 0 {
 			time.Sleep(stopTail)
-		} else {
-			s.sessions.Close()
 		}
 		endHub()
 		return nil
