@@ -114,11 +114,15 @@ func (s *streamer) openNodes(ctx context.Context) (err error) {
 		Path:        func() []string { return []string{id} },
 		Clock:       func() (mediaclock.Instant, uint32, bool) { return root.Now(), 0, true },
 		Up:          s.picture,
+		Revoked:     s.issuer.Revoked,
 		Log:         s.log,
 		Registerer:  s.reg,
 		Prefix:      "dongthanh_streamer_",
 	})
 	if err != nil {
+		return err
+	}
+	if err := s.hub.Bind(ctx); err != nil {
 		return err
 	}
 	s.sessions, err = session.NewManager(ctx, session.Options{

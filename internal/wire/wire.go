@@ -84,8 +84,9 @@ const (
 
 // Key authenticates one direction of one flow. Safe for concurrent use.
 type Key struct {
-	mu  sync.Mutex // guards mac
+	mu  sync.Mutex // guards what follows
 	mac hash.Hash
+	sum [sha256.Size]byte // kept here so that a tag allocates nothing
 }
 
 // NewKey derives a direction's key from the 32-byte flow key: HKDF-Expand(flow key, "dongthanh flow v1 up|down").
@@ -103,8 +104,7 @@ func (k *Key) tag(b []byte) (t [tagLen]byte) {
 	defer k.mu.Unlock()
 	k.mac.Reset()
 	k.mac.Write(b)
-	var sum [sha256.Size]byte
-	copy(t[:], k.mac.Sum(sum[:0]))
+	copy(t[:], k.mac.Sum(k.sum[:0]))
 	return t
 }
 
