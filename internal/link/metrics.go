@@ -7,8 +7,7 @@ import (
 )
 
 type metrics struct {
-	rejected  map[string]prometheus.Counter // filled by newMetrics, then only read
-	failovers prometheus.CounterFunc
+	rejected map[string]prometheus.Counter // filled by newMetrics, then only read
 }
 
 // newMetrics registers what Links export.

@@ -97,35 +97,34 @@ type Transmission struct {
 	sent     seq.Index // Highest of the newest beacon
 	hasSent  bool
 
-	state   Kind             // Opened, Silent, Dormant, Ended or Stopped; guarded by table.mu
-	endAt   mediaclock.Local // guarded by table.mu; 0: the last packet has not come
-	stopped stopOrder        // guarded by table.mu
+	state   Kind      // Opened, Silent, Dormant, Ended or Stopped; guarded by table.mu
+	stopped stopOrder // guarded by table.mu
 }
 
 // ID returns the transmission's id.
-func (t *Transmission) ID() packet.TransmissionID { return t.Cert.Transmission }
+func (x *Transmission) ID() packet.TransmissionID { return x.Cert.Transmission }
 
 // Highest returns the highest index accepted; ok is false while nothing was.
-func (t *Transmission) Highest() (i seq.Index, ok bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.window.Highest()
+func (x *Transmission) Highest() (i seq.Index, ok bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.window.Highest()
 }
 
 // Complete reports whether every packet that was to come has come: the last one has, and none before it within the
 // window is missing.
-func (t *Transmission) Complete() bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if !t.hasLast {
+func (x *Transmission) Complete() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if !x.hasLast {
 		return false
 	}
-	from := seq.Index(t.Cert.Index0)
-	if t.last >= seq.WindowSize {
-		from = max(from, t.last-seq.WindowSize+1)
+	from := seq.Index(x.Cert.Index0)
+	if x.last >= seq.WindowSize {
+		from = max(from, x.last-seq.WindowSize+1)
 	}
-	for i := from; i <= t.last; i++ {
-		if t.window.Fresh(i) {
+	for i := from; i <= x.last; i++ {
+		if x.window.Fresh(i) {
 			return false
 		}
 	}
@@ -133,24 +132,24 @@ func (t *Transmission) Complete() bool {
 }
 
 // Closed reports whether the transmission refuses media: it ended, was stopped, or its certificate is over.
-func (t *Transmission) Closed() bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.closed
+func (x *Transmission) Closed() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.closed
 }
 
 // Sent returns the highest index that the streamer says it has sent, from the newest beacon.
-func (t *Transmission) Sent() (i seq.Index, ok bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.sent, t.hasSent
+func (x *Transmission) Sent() (i seq.Index, ok bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.sent, x.hasSent
 }
 
 // Last returns the index of the last packet; ok is false before it came.
-func (t *Transmission) Last() (i seq.Index, ok bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.last, t.hasLast
+func (x *Transmission) Last() (i seq.Index, ok bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.last, x.hasLast
 }
 
 // Table is what is on air at a node. Safe for concurrent use.

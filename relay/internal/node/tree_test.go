@@ -133,7 +133,7 @@ func TestRelayRestart(t *testing.T) {
 	down := x.next
 	x.send(700*time.Millisecond, s)
 	back := b.mono.Now()
-	m = b.start(m.cfg)
+	b.start(m.cfg)
 	x.send(2500*time.Millisecond, s)
 	until(t, 4*time.Second, "all there", func() bool { _, ok := single.has(x.last()); return ok })
 	if missing := x.missing(double, 0, x.next); len(missing) > 0 {
