@@ -35,7 +35,7 @@ var inEnglish = texts{
 	"live.cut":            "There are {0} zones, so the lowest level is not shown here; to address a single hamlet, use an account of its commune.",
 	"live.search":         "Find a place",
 	"live.search_hint":    "Type its name, with or without diacritics.",
-	"live.found":          "{0} places found",
+	"live.found":          "Places found: {0}",
 	"live.found_none":     "No place has such a name",
 	"live.mic":            "Microphone",
 	"live.mic_hint":       "Better checked before going on air.",
@@ -74,8 +74,8 @@ var inEnglish = texts{
 	"live.confirm_go":     "Broadcast the emergency now",
 	"live.confirm_cancel": "Do not broadcast",
 
-	"zone.speakers":     "loudspeakers: {0}",
-	"zone.speakers_off": "loudspeakers: {0}, lost: {1}",
+	"zone.speakers":     "speakers: {0}",
+	"zone.speakers_off": "speakers: {0}, lost: {1}",
 	"zone.no_speakers":  "no loudspeakers yet",
 	"zone.open":         "Show the places within {0}",
 
