@@ -13,6 +13,8 @@ import (
 	"net/netip"
 	"os"
 	"runtime/debug"
+	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -69,6 +71,7 @@ func loopbackOnly(listen string) bool {
 // Limits of one request and one connection.
 const (
 	headerWait   = 5 * time.Second
+	bodyWait     = 30 * time.Second // of a request that is not an upload, whose handler sets a limit of its own
 	idleWait     = 2 * time.Minute
 	shutdownWait = 2 * time.Second
 	maxHeader    = 16 << 10
@@ -80,13 +83,14 @@ type Server struct {
 	log       *slog.Logger
 	http      http.Server
 	listeners []net.Listener
+	bodyWait  time.Duration
 }
 
 // New makes a server for handler. ctx is what requests inherit: long ones, such as event streams, end with it.
 func New(ctx context.Context, cfg Config, handler http.Handler, log *slog.Logger) *Server {
-	s := &Server{cfg: cfg, log: log}
+	s := &Server{cfg: cfg, log: log, bodyWait: bodyWait}
 	s.http = http.Server{
-		Handler:           guard(handler, cfg.TLS.Cert != "", log),
+		Handler:           s.guard(handler),
 		ReadHeaderTimeout: headerWait,
 		IdleTimeout:       idleWait,
 		MaxHeaderBytes:    maxHeader,
@@ -107,6 +111,9 @@ func (s *Server) Listen() error {
 		tlsConfig = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
 	}
 	for i, address := range s.addresses() {
+		if i > 0 && strings.HasSuffix(address, ":0") { // the system has chosen for the first family
+			address = strings.TrimSuffix(address, "0") + strconv.Itoa(s.Addr().(*net.TCPAddr).Port)
+		}
 		l, err := net.Listen("tcp", address)
 		if i > 0 && (errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.EAFNOSUPPORT)) {
 			continue // a machine without IPv6
@@ -149,7 +156,7 @@ func (s *Server) Addr() net.Addr {
 	return s.listeners[0].Addr()
 }
 
-// Run serves until ctx ends, gives requests 2 s to finish, and returns when none is left.
+// Run serves until ctx ends, gives requests 2 s to finish, and cuts the connections of those that have not.
 func (s *Server) Run(ctx context.Context) error {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
@@ -180,20 +187,21 @@ func (s *Server) closeAll() {
 	}
 }
 
-// guard adds to every answer what keeps browsers safe, refuses what comes from another site, and survives a handler
-// that panics.
-func guard(next http.Handler, secure bool, log *slog.Logger) http.Handler {
+// guard adds to every answer what keeps browsers safe, refuses what comes from another site and bodies that trickle in,
+// and survives a handler that panics.
+func (s *Server) guard(next http.Handler) http.Handler {
 	crossOrigin := http.NewCrossOriginProtection()
 	crossOrigin.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		http.Error(w, "Yêu cầu đến từ một trang khác và bị từ chối.", http.StatusForbidden)
 	}))
+	protected := crossOrigin.Handler(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {
 			if v := recover(); v != nil {
 				if v == http.ErrAbortHandler {
 					panic(v)
 				}
-				log.Error("http handler panicked", "method", r.Method, "path", r.URL.Path, "panic", v, "stack", string(debug.Stack()))
+				s.log.Error("http handler panicked", "method", r.Method, "path", r.URL.Path, "panic", v, "stack", string(debug.Stack()))
 				http.Error(w, "Hệ thống gặp lỗi. Hãy thử lại.", http.StatusInternalServerError)
 			}
 		}()
@@ -203,9 +211,12 @@ func guard(next http.Handler, secure bool, log *slog.Logger) http.Handler {
 		h.Set("Referrer-Policy", "same-origin")
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
 		h.Set("Permissions-Policy", "microphone=(self), camera=(), geolocation=()")
-		if secure {
+		if s.cfg.TLS.Cert != "" {
 			h.Set("Strict-Transport-Security", "max-age=31536000")
 		}
-		crossOrigin.Handler(next).ServeHTTP(w, r)
+		if r.ContentLength != 0 {
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.bodyWait)) // a real connection has one
+		}
+		protected.ServeHTTP(w, r)
 	})
 }

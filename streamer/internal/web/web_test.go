@@ -1,0 +1,244 @@
+package web
+
+import (
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"dongthanh/internal/config"
+)
+
+func TestValidate(t *testing.T) {
+	for _, c := range []struct {
+		cfg  Config
+		want string // the paths of the faults
+	}{
+		{DefaultConfig(), ""},
+		{Config{Listen: "127.0.0.1:80"}, ""},
+		{Config{Listen: "127.0.0.9:80"}, ""},
+		{Config{Listen: "[::1]:80"}, ""},
+		{Config{Listen: "localhost:80"}, ""},
+		{Config{Listen: "0.0.0.0:80"}, "listen"},
+		{Config{Listen: "[::]:80"}, "listen"},
+		{Config{Listen: "192.0.2.1:80"}, "listen"},
+		{Config{Listen: "[::ffff:192.0.2.1]:80"}, "listen"},
+		{Config{Listen: "0.0.0.0:443", TLS: TLSConfig{Cert: "c", Key: "k"}}, ""},
+		{Config{Listen: ":443", TLS: TLSConfig{Cert: "c"}}, "tls"},
+		{Config{Listen: ":443", TLS: TLSConfig{Key: "k"}}, "tls"},
+		{Config{Listen: ":443", TLS: TLSConfig{ACME: "loa.example"}}, "tls.acme_domain"},
+		{Config{Listen: "192.0.2.1:443", TLS: TLSConfig{Key: "k", ACME: "loa.example"}}, "tls tls.acme_domain listen"},
+		{Config{Listen: ""}, "listen"},
+		{Config{Listen: "80"}, "listen"},
+		{Config{Listen: "loa.example:80"}, "listen"},
+	} {
+		var got []string
+		for _, f := range c.cfg.Validate() {
+			got = append(got, f.Path)
+			if strings.Contains(config.Faults{f}.Error(), "\n") {
+				t.Errorf("%+v: fault of more than one line: %s", c.cfg, f)
+			}
+		}
+		if s := strings.Join(got, " "); s != c.want {
+			t.Errorf("faults of %+v: %q, want %q", c.cfg, s, c.want)
+		}
+	}
+}
+
+// TestPlainIsLoopback: without a certificate the server is reached by both names of this machine, and by nobody else.
+func TestPlainIsLoopback(t *testing.T) {
+	for _, listen := range []string{":0", "localhost:0"} {
+		s := serve(t, Config{Listen: listen}, hello)
+		for _, l := range s.listeners {
+			if !l.Addr().(*net.TCPAddr).IP.IsLoopback() {
+				t.Errorf("%s listens at %v", listen, l.Addr())
+			}
+		}
+		port := s.Addr().(*net.TCPAddr).Port
+		reach := func(host string) error {
+			answer, err := s.client.Get("http://" + net.JoinHostPort(host, fmt.Sprint(port)))
+			if err != nil {
+				return err
+			}
+			return answer.Body.Close()
+		}
+		for _, host := range []string{"127.0.0.1", "::1", "localhost"} {
+			if host == "::1" && !haveIPv6() {
+				continue
+			}
+			if err := reach(host); err != nil {
+				t.Errorf("%s by %s: %v", listen, host, err)
+			}
+		}
+		addresses, err := net.InterfaceAddrs()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, a := range addresses {
+			if ip := a.(*net.IPNet).IP; !ip.IsLoopback() && !ip.IsLinkLocalUnicast() && reach(ip.String()) == nil {
+				t.Errorf("%s is reached at %s too", listen, ip)
+			}
+		}
+	}
+	if one := serve(t, Config{Listen: "127.0.0.1:0"}, hello); len(one.listeners) != 1 {
+		t.Errorf("127.0.0.1 makes %d listeners, want 1", len(one.listeners))
+	}
+}
+
+func TestTLS(t *testing.T) {
+	files, pool := certificate(t)
+	s := serve(t, Config{Listen: "127.0.0.1:0", TLS: files}, hello)
+	for _, c := range []struct {
+		name  string
+		major int
+		h2    bool
+	}{{"HTTP/1.1", 1, false}, {"HTTP/2", 2, true}} {
+		s.client = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, ForceAttemptHTTP2: c.h2}}
+		answer, body := s.do("GET", "/", nil)
+		if body != "xin chào" || answer.ProtoMajor != c.major {
+			t.Errorf("%s: %q by %s", c.name, body, answer.Proto)
+		}
+		if got := answer.Header.Get("Strict-Transport-Security"); got != "max-age=31536000" {
+			t.Errorf("%s: HSTS = %q", c.name, got)
+		}
+		s.client.CloseIdleConnections()
+	}
+	if _, err := tls.Dial("tcp", s.Addr().String(), &tls.Config{RootCAs: pool, MaxVersion: tls.VersionTLS11}); err == nil {
+		t.Error("TLS 1.1 is spoken")
+	}
+	plain, err := http.Get("http://" + s.Addr().String() + "/")
+	if err == nil {
+		defer plain.Body.Close()
+		http.DefaultClient.CloseIdleConnections()
+	}
+	if err == nil && plain.StatusCode != http.StatusBadRequest {
+		t.Errorf("plain http on the TLS port: %s, want 400", plain.Status)
+	}
+}
+
+func TestTLSFaults(t *testing.T) {
+	good, _ := certificate(t)
+	other, _ := certificate(t)
+	missing := filepath.Join(t.TempDir(), "none.pem")
+	for name, files := range map[string]TLSConfig{
+		"no such file":        {Cert: missing, Key: missing},
+		"somebody else's key": {Cert: good.Cert, Key: other.Key},
+		"a key for a chain":   {Cert: good.Key, Key: good.Key},
+	} {
+		s := New(t.Context(), Config{Listen: "127.0.0.1:0", TLS: files}, http.HandlerFunc(hello), slog.New(slog.DiscardHandler))
+		err := s.Listen()
+		if err == nil || !strings.HasPrefix(err.Error(), "http.tls: ") || strings.Contains(err.Error(), "\n") || s.Addr() != nil {
+			t.Errorf("%s: %v, listening at %v; want one line of http.tls", name, err, s.Addr())
+		}
+	}
+}
+
+func TestHeaders(t *testing.T) {
+	s := serve(t, Config{Listen: "127.0.0.1:0"}, hello)
+	answer, _ := s.do("GET", "/", nil)
+	for name, want := range map[string]string{
+		"Content-Security-Policy":    "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+		"X-Content-Type-Options":     "nosniff",
+		"Referrer-Policy":            "same-origin",
+		"Cross-Origin-Opener-Policy": "same-origin",
+		"Permissions-Policy":         "microphone=(self), camera=(), geolocation=()",
+		"Strict-Transport-Security":  "", // means nothing over plain http
+	} {
+		if got := answer.Header.Get(name); got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+}
+
+func TestOtherSites(t *testing.T) {
+	s := serve(t, Config{Listen: "127.0.0.1:0"}, hello)
+	own := "http://" + s.Addr().String()
+	for _, c := range []struct {
+		name    string
+		method  string
+		headers []string
+		want    int
+	}{
+		{"our own page", "POST", []string{"Sec-Fetch-Site: same-origin", "Origin: " + own}, 200},
+		{"typed by a person", "POST", []string{"Sec-Fetch-Site: none"}, 200},
+		{"a machine", "POST", nil, 200},
+		{"an old browser on our page", "POST", []string{"Origin: " + own}, 200},
+		{"another site", "POST", []string{"Sec-Fetch-Site: cross-site", "Origin: https://evil.example"}, 403},
+		{"a neighbour in the domain", "POST", []string{"Sec-Fetch-Site: same-site"}, 403},
+		{"another site in an old browser", "POST", []string{"Origin: https://evil.example"}, 403},
+		{"another port of this machine", "POST", []string{"Origin: http://127.0.0.1:1"}, 403},
+		{"a page without an origin", "POST", []string{"Origin: null"}, 403},
+		{"a deletion by another site", "DELETE", []string{"Sec-Fetch-Site: cross-site"}, 403},
+		{"a link from another site", "GET", []string{"Sec-Fetch-Site: cross-site"}, 200},
+	} {
+		answer, body := s.do(c.method, "/", nil, c.headers...)
+		if answer.StatusCode != c.want || (c.want == 403) != strings.Contains(body, "từ một trang khác") {
+			t.Errorf("%s: %d %q, want %d", c.name, answer.StatusCode, body, c.want)
+		}
+	}
+}
+
+// TestPanic: a handler that panics answers 500 and leaves the server as it was.
+func TestPanic(t *testing.T) {
+	s := serve(t, Config{Listen: "127.0.0.1:0"}, func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/bug":
+			var none map[string]int
+			none["x"] = 1
+		case "/cut":
+			panic(http.ErrAbortHandler)
+		}
+		hello(w, r)
+	})
+	for range 2 {
+		answer, body := s.do("GET", "/bug", nil)
+		if answer.StatusCode != 500 || !strings.Contains(body, "Hệ thống gặp lỗi") || strings.Contains(body, "nil map") {
+			t.Errorf("panic: %d %q, want 500 in Vietnamese and no detail", answer.StatusCode, body)
+		}
+		if answer, body := s.do("GET", "/", nil); answer.StatusCode != 200 || body != "xin chào" {
+			t.Errorf("afterwards: %d %q", answer.StatusCode, body)
+		}
+	}
+	if log := s.log.String(); !strings.Contains(log, "path=/bug") || !strings.Contains(log, "nil map") || !strings.Contains(log, "web_test.go") {
+		t.Errorf("the log does not tell what panicked where: %s", log)
+	}
+	if _, err := s.client.Get("http://" + s.Addr().String() + "/cut"); err == nil {
+		t.Error("an aborted answer arrived")
+	}
+	if strings.Contains(s.log.String(), "/cut") {
+		t.Error("an aborted answer is in the log")
+	}
+}
+
+func TestPortInUse(t *testing.T) {
+	for _, host := range []string{"127.0.0.1", "::1"} {
+		if host == "::1" && !haveIPv6() {
+			continue
+		}
+		other, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		port := fmt.Sprint(other.Addr().(*net.TCPAddr).Port)
+		s := New(t.Context(), Config{Listen: ":" + port}, http.HandlerFunc(hello), slog.New(slog.DiscardHandler))
+		got, want := s.Listen(), "http.listen: listen on "+net.JoinHostPort(host, port)+": address already in use"
+		if got == nil || got.Error() != want {
+			t.Errorf("Listen = %v, want %s", got, want)
+		}
+		_ = other.Close()
+		again, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", port))
+		if err != nil {
+			t.Errorf("the other family is still taken: %v", err)
+			continue
+		}
+		_ = again.Close()
+	}
+	denied := New(t.Context(), Config{Listen: "192.0.2.1:1"}, http.HandlerFunc(hello), slog.New(slog.DiscardHandler))
+	if err := denied.Listen(); err == nil || strings.Contains(err.Error(), "\n") {
+		t.Errorf("an address of another machine: %v, want an error of one line", err)
+	}
+}
