@@ -68,7 +68,7 @@ const named = `(role, name) => [...document.querySelectorAll(role)].find(e => e.
 	((e.getAttribute('aria-label') || e.textContent).trim() == name || [...(e.labels || [])].some(l => l.textContent.trim() == name)))`
 
 // eval runs an expression in the page.
-func eval[T any](t testing.TB, ctx context.Context, expression string) T {
+func eval[T any](ctx context.Context, t testing.TB, expression string) T {
 	t.Helper()
 	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
 	must(t, expression, err)
@@ -76,21 +76,21 @@ func eval[T any](t testing.TB, ctx context.Context, expression string) T {
 }
 
 // fill, press and sees act on a page through accessible names alone.
-func fill(t testing.TB, ctx context.Context, label, value string) {
+func fill(ctx context.Context, t testing.TB, label, value string) {
 	t.Helper()
-	eval[bool](t, ctx, fmt.Sprintf(`(() => { const e = (%s)('input', %q); e.focus(); e.value = %q; e.dispatchEvent(new Event('input', {bubbles: true})); return true })()`, named, label, value))
+	eval[bool](ctx, t, fmt.Sprintf(`(() => { const e = (%s)('input', %q); e.focus(); e.value = %q; e.dispatchEvent(new Event('input', {bubbles: true})); return true })()`, named, label, value))
 }
 
-func press(t testing.TB, ctx context.Context, role, name string) {
+func press(ctx context.Context, t testing.TB, role, name string) {
 	t.Helper()
-	eval[bool](t, ctx, fmt.Sprintf(`new Promise((done, fail) => { let n = 0; const id = setInterval(() => {
+	eval[bool](ctx, t, fmt.Sprintf(`new Promise((done, fail) => { let n = 0; const id = setInterval(() => {
 		const e = (%s)(%q, %q);
 		if (e && !e.disabled) { clearInterval(id); e.click(); done(true) } else if (++n > 250) { clearInterval(id); fail(new Error('no '+%q)) } }, 20) })`, named, role, name, name))
 }
 
-func sees(t testing.TB, ctx context.Context, limit time.Duration, what, expression string) {
+func sees(ctx context.Context, t testing.TB, limit time.Duration, what, expression string) {
 	t.Helper()
-	eventually(t, limit, what, func() bool { return eval[bool](t, ctx, expression) })
+	eventually(t, limit, what, func() bool { return eval[bool](ctx, t, expression) })
 }
 
 func statusHas(text string) string {
@@ -98,15 +98,15 @@ func statusHas(text string) string {
 }
 
 // signIn leads a tab to the live page.
-func signIn(t testing.TB, ctx context.Context, r *rig) {
+func signIn(ctx context.Context, t testing.TB, r *rig) {
 	t.Helper()
 	must(t, "open the console", chromedp.Do(ctx, chromedp.Navigate(r.ready["console"]+"/")))
-	fill(t, ctx, "Tên đăng nhập", r.ready["user"])
-	fill(t, ctx, "Mật khẩu", r.ready["password"])
-	press(t, ctx, "button", "Đăng nhập")
-	sees(t, ctx, 10*time.Second, "the live page", `location.pathname == '/live'`)
+	fill(ctx, t, "Tên đăng nhập", r.ready["user"])
+	fill(ctx, t, "Mật khẩu", r.ready["password"])
+	press(ctx, t, "button", "Đăng nhập")
+	sees(ctx, t, 10*time.Second, "the live page", `location.pathname == '/live'`)
 	// Remember what goes wrong in the page's own script.
-	eval[bool](t, ctx, `(() => { window.faults = []; addEventListener('error', e => faults.push(e.message)); addEventListener('unhandledrejection', e => faults.push(String(e.reason))); return true })()`)
+	eval[bool](ctx, t, `(() => { window.faults = []; addEventListener('error', e => faults.push(e.message)); addEventListener('unhandledrejection', e => faults.push(String(e.reason))); return true })()`)
 }
 
 func testBrowser(t *testing.T, r *rig) {
@@ -119,17 +119,17 @@ func testBrowser(t *testing.T, r *rig) {
 // testMicrophone is the product's main job, measured from the sound.
 func testMicrophone(t *testing.T, r *rig) {
 	ctx, _ := tab(t, 1000, allowed)
-	signIn(t, ctx, r)
-	press(t, ctx, "input[type=checkbox]", "Xã Tiên Lãng")
+	signIn(ctx, t, r)
+	press(ctx, t, "input[type=checkbox]", "Xã Tiên Lãng")
 	pressed := time.Now()
-	press(t, ctx, "button", "Phát trực tiếp")
-	sees(t, ctx, 10*time.Second, "on air", statusHas("Đang phát"))
-	sees(t, ctx, 10*time.Second, "3/3", statusHas("3/3 loa đang nghe"))
+	press(ctx, t, "button", "Phát trực tiếp")
+	sees(ctx, t, 10*time.Second, "on air", statusHas("Đang phát"))
+	sees(ctx, t, 10*time.Second, "3/3", statusHas("3/3 loa đang nghe"))
 	<-time.After(3 * time.Second)
 	stopped := time.Now()
-	press(t, ctx, "button", "Dừng phát")
-	sees(t, ctx, 5*time.Second, "off air", "!"+statusHas("Đang phát"))
-	if faults := eval[[]string](t, ctx, `faults`); len(faults) > 0 {
+	press(ctx, t, "button", "Dừng phát")
+	sees(ctx, t, 5*time.Second, "off air", "!"+statusHas("Đang phát"))
+	if faults := eval[[]string](ctx, t, `faults`); len(faults) > 0 {
 		t.Errorf("the page's script failed: %q", faults)
 	}
 	<-time.After(2*time.Second + settled)
@@ -167,7 +167,7 @@ func testKeyboard(t *testing.T, r *rig) {
 	reach := func(role, name string) {
 		t.Helper()
 		for range 60 {
-			if eval[bool](t, ctx, fmt.Sprintf(`document.activeElement == (%s)(%q, %q)`, named, role, name)) {
+			if eval[bool](ctx, t, fmt.Sprintf(`document.activeElement == (%s)(%q, %q)`, named, role, name)) {
 				return
 			}
 			keys("\t")
@@ -179,27 +179,27 @@ func testKeyboard(t *testing.T, r *rig) {
 	reach("input", "Mật khẩu")
 	keys(r.ready["password"])
 	keys("\r")
-	sees(t, ctx, 10*time.Second, "the live page", `location.pathname == '/live'`)
-	sees(t, ctx, 10*time.Second, "its script", fmt.Sprintf(`!!(%s)('input[type=checkbox]', 'Thôn Cầu')`, named))
+	sees(ctx, t, 10*time.Second, "the live page", `location.pathname == '/live'`)
+	sees(ctx, t, 10*time.Second, "its script", fmt.Sprintf(`!!(%s)('input[type=checkbox]', 'Thôn Cầu')`, named))
 	reach("input[type=checkbox]", "Thôn Cầu")
 	keys(" ")
 	reach("button", "Phát trực tiếp")
 	keys("\r")
-	sees(t, ctx, 10*time.Second, "on air", statusHas("Đang phát"))
-	sees(t, ctx, 10*time.Second, "1/1", statusHas("1/1 loa đang nghe"))
+	sees(ctx, t, 10*time.Second, "on air", statusHas("Đang phát"))
+	sees(ctx, t, 10*time.Second, "1/1", statusHas("1/1 loa đang nghe"))
 	reach("button", "Dừng phát")
 	keys("\r")
-	sees(t, ctx, 5*time.Second, "off air", "!"+statusHas("Đang phát"))
+	sees(ctx, t, 5*time.Second, "off air", "!"+statusHas("Đang phát"))
 }
 
 // testRefusedMicrophone has the browser deny the microphone: a clear word, and no session is left behind.
 func testRefusedMicrophone(t *testing.T, r *rig) {
 	ctx, _ := tab(t, 1000, "deny-permission-prompts")
-	signIn(t, ctx, r)
-	press(t, ctx, "input[type=checkbox]", "Xã Vĩnh Bảo")
-	press(t, ctx, "button", "Phát trực tiếp")
-	sees(t, ctx, 10*time.Second, "an explanation", `[...document.querySelectorAll('[role=alert]')].some(e => e.checkVisibility() && /micrô/i.test(e.textContent))`)
-	if eval[bool](t, ctx, statusHas("Đang phát")) {
+	signIn(ctx, t, r)
+	press(ctx, t, "input[type=checkbox]", "Xã Vĩnh Bảo")
+	press(ctx, t, "button", "Phát trực tiếp")
+	sees(ctx, t, 10*time.Second, "an explanation", `[...document.querySelectorAll('[role=alert]')].some(e => e.checkVisibility() && /micrô/i.test(e.textContent))`)
+	if eval[bool](ctx, t, statusHas("Đang phát")) {
 		t.Error("the page says that it is on air")
 	}
 	m := r.machine()
@@ -211,10 +211,10 @@ func testRefusedMicrophone(t *testing.T, r *rig) {
 // testClosedTab speaks and closes the tab: the session ends by itself, and its reason is on record.
 func testClosedTab(t *testing.T, r *rig) {
 	ctx, closeTab := tab(t, 1000, allowed)
-	signIn(t, ctx, r)
-	press(t, ctx, "input[type=checkbox]", "Xã Vĩnh Bảo")
-	press(t, ctx, "button", "Phát trực tiếp")
-	sees(t, ctx, 10*time.Second, "on air", statusHas("Đang phát"))
+	signIn(ctx, t, r)
+	press(ctx, t, "input[type=checkbox]", "Xã Vĩnh Bảo")
+	press(ctx, t, "button", "Phát trực tiếp")
+	sees(ctx, t, 10*time.Second, "on air", statusHas("Đang phát"))
 	closeTab()
 	left := time.Now()
 	m := r.machine()

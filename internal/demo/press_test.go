@@ -19,9 +19,9 @@ func BenchmarkPress(b *testing.B) {
 	r := startRig(b)
 	m := r.machine()
 	ctx, _ := tab(b, 0, allowed)
-	signIn(b, ctx, r)
-	eval[bool](b, ctx, recordOnsets)
-	press(b, ctx, "input[type=checkbox]", "Thành phố Hải Phòng")
+	signIn(ctx, b, r)
+	eval[bool](ctx, b, recordOnsets)
+	press(ctx, b, "input[type=checkbox]", "Thành phố Hải Phòng")
 	presses := 5
 	if testing.Short() {
 		presses = 3
@@ -30,18 +30,18 @@ func BenchmarkPress(b *testing.B) {
 	before := r.usage(b)
 	began := time.Now()
 	for range presses {
-		eval[bool](b, ctx, `(() => { window.onsets = []; return true })()`)
+		eval[bool](ctx, b, `(() => { window.onsets = []; return true })()`)
 		pressed := time.Now()
-		press(b, ctx, "button", "Phát trực tiếp")
-		sees(b, ctx, 10*time.Second, "on air", statusHas("Đang phát"))
+		press(ctx, b, "button", "Phát trực tiếp")
+		sees(ctx, b, 10*time.Second, "on air", statusHas("Đang phát"))
 		live = append(live, time.Since(pressed).Seconds())
 		<-time.After(4 * time.Second)
 		arrival = append(arrival, r.arrival(b, m)...)
 		stopped := time.Now()
-		press(b, ctx, "button", "Dừng phát")
-		sees(b, ctx, 5*time.Second, "off air", "!"+statusHas("Đang phát"))
+		press(ctx, b, "button", "Dừng phát")
+		sees(ctx, b, 5*time.Second, "off air", "!"+statusHas("Đang phát"))
 		<-time.After(settled + time.Second)
-		heard := eval[[]float64](b, ctx, `onsets`)
+		heard := eval[[]float64](ctx, b, `onsets`)
 		for n := 1; n <= 6; n++ {
 			p := r.heard(b, n)
 			first := p.first(pressed, stopped)

@@ -73,7 +73,7 @@ func (m *microphone) run(ctx context.Context, r *http.Request) {
 	defer m.conn.Close()
 	m.conn.SetReadLimit(maxOffer)
 	if err := m.accept(ctx); err != nil {
-		m.send(signal{Type: "error", Error: translate(err)})
+		_ = m.send(signal{Type: "error", Error: translate(err)})
 		return
 	}
 	var wg sync.WaitGroup

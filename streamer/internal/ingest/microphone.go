@@ -22,7 +22,8 @@ import (
 type Reason string
 
 const (
-	ReasonNone     Reason = ""                       // it has not ended
+	// ReasonNone: it has not ended.
+	ReasonNone     Reason = ""
 	ReasonBrowser  Reason = "closed by the browser"  // it said goodbye
 	ReasonLost     Reason = "connection lost"        // nothing came for seven seconds
 	ReasonNever    Reason = "never connected"        // no connection came about

@@ -198,7 +198,7 @@ func TestCopyFollowsThePicture(t *testing.T) {
 				t.Errorf("lock lives %v, want at most %v", ttl, lockTTL)
 			}
 			score := c.ZScore(t.Context(), Prefix+"session:"+sessionID+":members", "a").Val()
-			if left := time.UnixMilli(int64(score)).Sub(time.Now()); left < 5*time.Second || left > 8*time.Second {
+			if left := time.Until(time.UnixMilli(int64(score))); left < 5*time.Second || left > 8*time.Second {
 				t.Errorf("lease ends in %v, want almost 8 s", left)
 			}
 

@@ -212,10 +212,10 @@ func (p *Picture) Enrol(ctx context.Context, r control.EnrolRequest) (*control.E
 	return response, err
 }
 
-// Open, Update and Close follow a session (session.Audience).
+// Open takes a session into the picture (session.Audience).
 func (p *Picture) Open(x store.Session) { p.update(func(t *table) bool { t.open(x); return true }) }
 
-// Update brings a session's record up to date (session.Audience).
+// Update brings the record of a session up to date (session.Audience).
 func (p *Picture) Update(x store.Session) { p.Open(x) }
 
 // Close forgets a session that is over (session.Audience).

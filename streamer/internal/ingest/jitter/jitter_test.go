@@ -127,7 +127,7 @@ func TestWithheldPackets(t *testing.T) {
 	var packets []sending
 	n := seq.Seq(0)
 	for _, p := range stream(length, 0, clean) {
-		place := int64(mediaclock.Timestamp(p.ts-0xfffff000)) / frame
+		place := int64(p.ts-0xfffff000) / frame
 		if place%50 >= 20 && place%20 != 0 { // from 400 ms to 1 s of each second, one packet in 400 ms
 			continue
 		}
