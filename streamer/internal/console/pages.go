@@ -29,8 +29,8 @@ type page struct {
 
 // scripted names the groups of texts that a page's script needs.
 var scripted = map[string][]string{
-	"live":  {"live.", "mic.", "air.", "end.", "trouble.", "problem.", "node.", "zone.", "common."},
-	"nodes": {"nodes.", "node.", "trouble.", "problem.", "common."},
+	"live":  {"live", "mic", "air", "end", "trouble", "problem", "zone", "common"},
+	"nodes": {"nodes", "node", "trouble", "problem", "common"},
 }
 
 // parsePages parses all templates once for each language: a template calls t for its texts.
@@ -59,7 +59,7 @@ func (c *console) render(w http.ResponseWriter, r *http.Request, status int, nam
 	p.Texts = map[string]string{}
 	for key, text := range table(p.Language) {
 		for _, group := range scripted[name] {
-			if strings.HasPrefix(key, group) {
+			if strings.HasPrefix(key, group+".") {
 				p.Texts[key] = text
 			}
 		}

@@ -2,7 +2,7 @@ package console
 
 // inVietnamese is what officials read: plain words, the machine addressed as nobody. "problem.…" holds sentences for
 // the API's codes, for when an answer brings none.
-var inVietnamese = texts{
+var inVietnamese = texts{ // #nosec G101 -- labels, no secrets
 	"common.skip":      "Đến nội dung chính",
 	"common.nav":       "Các trang",
 	"common.signed_in": "Đang đăng nhập:",
