@@ -154,9 +154,6 @@ func (t *Table) gather(now Now, b wire.BeaconBody, from int) []Event {
 		return nil
 	}
 	whole := t.objects[from].add(now.Local, b)
-	if whole != nil && b.Kind != wire.ObjectSession {
-		t.finish(now.Local, b.Hash)
-	}
 	t.mu.Unlock()
 	if whole == nil {
 		return nil
@@ -164,19 +161,25 @@ func (t *Table) gather(now Now, b wire.BeaconBody, from int) []Event {
 	switch b.Kind {
 	case wire.ObjectIssuer:
 		if t.trust.AddIssuer(whole) != nil {
-			return nil // not one of ours
+			return nil // not one of ours, or our clock is not set yet: it is looked at again when it comes again
 		}
+		t.finish(now.Local, b.Hash)
 		return t.retry(now)
 	case wire.ObjectStop:
-		events, _ := t.Stop(now, whole, nil) // one whose issuer is unknown waits, a false one is nothing
+		events, err := t.Stop(now, whole, nil)
+		if err == nil { // one whose issuer is unknown waits, and is taken up when it comes again after that
+			t.finish(now.Local, b.Hash)
+		}
 		return events
 	}
 	events, _ := t.session(now, whole)
 	return events
 }
 
-// finish remembers an object's hash. The caller holds mu.
+// finish remembers the hash of an object that was accepted.
 func (t *Table) finish(now mediaclock.Local, hash [16]byte) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	if len(t.done) >= maxDone {
 		for h, at := range t.done {
 			if now.Sub(at) > objectAge || len(t.done) >= 2*maxDone {

@@ -31,8 +31,11 @@ const (
 	DormantAge = 30 * time.Second
 	// MaxSkew is how far a packet's media time may lie from network time (DESIGN §8), on nodes that have it.
 	MaxSkew = 15 * time.Second
-	// MaxTransmissions bounds the table; certificates beyond are refused.
+	// MaxTransmissions bounds the table. Of one that is full the oldest that is over makes room; where all are on air,
+	// a further certificate is refused.
 	MaxTransmissions = 256
+	// maxGone bounds the memory of those that made room: more than one a second for as long as a certificate can last.
+	maxGone = 16384
 	// tail is what a transmission stays open for after its last sample is due, for repairs still under way.
 	tail = 500 * time.Millisecond
 )
@@ -172,6 +175,13 @@ type Table struct {
 	done    map[[16]byte]mediaclock.Local // objects dealt with, by the hash in beacons
 	orders  []stopOrder                   // stops of transmissions not known yet, oldest first
 	waiting map[[32]byte]waitingObject    // by SHA-256: objects whose issuer is not known yet
+	gone    map[packet.TransmissionID]end // those that were over and made room: they never open again
+}
+
+// end is how long the memory of a transmission must last: as long as its certificate.
+type end struct {
+	notAfter int64 // Unix seconds
+	opened   mediaclock.Local
 }
 
 // Options are what a Table needs.
@@ -193,6 +203,7 @@ func New(o Options) *Table {
 		objects: make([]objects, n), done: map[[16]byte]mediaclock.Local{},
 		byID:    map[packet.TransmissionID]*Transmission{},
 		waiting: map[[32]byte]waitingObject{},
+		gone:    map[packet.TransmissionID]end{},
 	}
 	t.bySSRC.Store(&map[uint32]*Transmission{})
 	return t
@@ -279,11 +290,15 @@ func (t *Table) open(now Now, c signed.SessionCert, by *identity.Issuer, raw []b
 	if x := t.BySSRC(c.SSRC); x != nil {
 		return nil, fmt.Errorf("%w: transmission %x has the SSRC of %x", ErrRefused, c.Transmission, x.Cert.Transmission)
 	}
-	if len(t.byID) >= MaxTransmissions {
-		return nil, fmt.Errorf("%w: %d transmissions already", ErrRefused, len(t.byID))
+	if _, gone := t.gone[c.Transmission]; gone {
+		return nil, fmt.Errorf("%w: transmission %x is over", ErrRefused, c.Transmission)
 	}
 	if now.Synced && now.Network.Time().Unix() > c.NotAfter {
 		return nil, fmt.Errorf("%w: certificate of transmission %x is over", ErrRefused, c.Transmission)
+	}
+	events, ok := t.makeRoom()
+	if !ok {
+		return nil, fmt.Errorf("%w: %d transmissions already", ErrRefused, len(t.byID))
 	}
 	x := &Transmission{
 		Cert: c, Raw: append([]byte(nil), raw...), Issuer: by, opened: now.Local,
@@ -291,13 +306,42 @@ func (t *Table) open(now Now, c signed.SessionCert, by *identity.Issuer, raw []b
 	}
 	t.byID[c.Transmission] = x
 	if s, ok := t.ordered(x); ok {
-		return t.stop(x, s), nil
+		return append(events, t.stop(x, s)...), nil
 	}
 	if t.opening != nil {
 		t.opening(x)
 	}
 	t.publish()
-	return []Event{{Kind: Opened, On: x, Held: t.hold.take(c.SSRC)}}, nil
+	return append(events, Event{Kind: Opened, On: x, Held: t.hold.take(c.SSRC)}), nil
+}
+
+// makeRoom drops from a full table the oldest transmission that was stopped or has ended, of which only the id is kept
+// so that nothing revives it, or else the oldest that is dormant. A certificate outlasts a short bulletin by hours, so
+// without this the bulletins of one morning would fill the table and silence the next. ok is false where all are on air.
+// The caller holds mu.
+func (t *Table) makeRoom() (events []Event, ok bool) {
+	if len(t.byID) < MaxTransmissions {
+		return nil, true
+	}
+	var oldest *Transmission
+	finished := func(x *Transmission) bool { return x.state == Stopped || x.state == Ended }
+	for _, x := range t.byID {
+		if !finished(x) && x.state != Dormant || finished(x) && len(t.gone) >= maxGone {
+			continue
+		}
+		if oldest == nil || finished(x) && !finished(oldest) || finished(x) == finished(oldest) && x.opened < oldest.opened {
+			oldest = x
+		}
+	}
+	if oldest == nil {
+		return nil, false
+	}
+	if finished(oldest) {
+		t.gone[oldest.ID()] = end{notAfter: oldest.Cert.NotAfter, opened: oldest.opened}
+	}
+	delete(t.byID, oldest.ID())
+	t.shut(oldest, Expired)
+	return []Event{{Kind: Expired, On: oldest}}, true
 }
 
 // publish builds the map that media packets are looked up in, and the rate that budgets go by. The caller holds mu.

@@ -3,6 +3,7 @@ package onair
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -73,7 +74,9 @@ func (t *Table) obey(now Now, s signed.Stop, by *identity.Issuer, raw []byte) ([
 		x := t.byID[id]
 		switch {
 		case x == nil:
-			t.remember(o)
+			if _, gone := t.gone[id]; !gone {
+				t.remember(o)
+			}
 		case x.state == Stopped:
 		case !by.MayStop(x.Cert):
 			faults = append(faults, fmt.Errorf("%w: the stop's issuer has no say in transmission %x", ErrRefused, id))
@@ -167,9 +170,10 @@ func (t *Table) Tick(now Now) []Event {
 	for i := range t.objects {
 		t.objects[i].forget(now.Local)
 	}
+	maps.DeleteFunc(t.gone, func(_ packet.TransmissionID, e end) bool { return over(now, e.notAfter, e.opened) })
 	var events []Event
 	for id, x := range t.byID {
-		if t.over(now, x) {
+		if over(now, x.Cert.NotAfter, x.opened) {
 			delete(t.byID, id)
 			t.shut(x, Expired)
 			events = append(events, Event{Kind: Expired, On: x})
@@ -182,12 +186,12 @@ func (t *Table) Tick(now Now) []Event {
 	return events
 }
 
-// over reports whether x's certificate is over: by network time, or without it by the longest validity there is.
-func (t *Table) over(now Now, x *Transmission) bool {
+// over reports whether a certificate is over: by network time, or without it by the longest validity there is.
+func over(now Now, notAfter int64, opened mediaclock.Local) bool {
 	if now.Synced {
-		return now.Network.Time().Unix() > x.Cert.NotAfter
+		return now.Network.Time().Unix() > notAfter
 	}
-	return now.Local.Sub(x.opened) > signed.MaxValidity
+	return now.Local.Sub(opened) > signed.MaxValidity
 }
 
 // next moves x to the state that its age asks for. The caller holds mu.
