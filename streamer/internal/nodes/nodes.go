@@ -6,6 +6,7 @@ package nodes
 import (
 	"context"
 	"crypto/ed25519"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -66,24 +67,31 @@ type Options struct {
 // Picture is the picture. It is cluster.Upward to the streamer's own fan-out and session.Audience to the sessions.
 type Picture struct {
 	Options
-	keys  chan string   // nodes that need their zone keys; read by Run
+	wake  chan struct{} // holds one: nodes need their zone keys
 	stale chan struct{} // holds one: the record has changed
 
 	mu      sync.Mutex // guards what follows
 	table   *table
-	changed chan struct{} // closed and replaced at each change
+	keyless map[string]bool // enrolled and connected, and not handed their zone keys yet
+	changed chan struct{}   // closed and replaced at each change
 }
 
 // New reads the nodes on record.
 func New(ctx context.Context, o Options) (*Picture, error) {
-	p := &Picture{Options: o, table: newTable(), changed: make(chan struct{}), keys: make(chan string, 4096), stale: make(chan struct{}, 1)}
+	p := &Picture{
+		Options: o, table: newTable(), keyless: map[string]bool{}, changed: make(chan struct{}),
+		wake: make(chan struct{}, 1), stale: make(chan struct{}, 1),
+	}
 	return p, p.reload(ctx)
 }
 
 // Reload has the nodes on record read again soon, after one was enrolled or revoked: once for many at a time.
-func (p *Picture) Reload() {
+func (p *Picture) Reload() { poke(p.stale) }
+
+// poke puts a sign into a channel that holds one, unless there is one.
+func poke(c chan struct{}) {
 	select {
-	case p.stale <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
@@ -97,21 +105,24 @@ func (p *Picture) reload(ctx context.Context) error {
 	return nil
 }
 
-// queueKeys has zone keys handed to nodes that have just appeared.
+// queueKeys has zone keys handed to nodes that have just appeared; mu is held. Relays carry envelopes and hold no key.
 func (p *Picture) queueKeys(ids []string) {
 	for _, id := range ids {
-		select {
-		case p.keys <- id:
-		default: // it asks again by reconnecting; 4096 at once means a storm
-			p.Log.Warn("zone keys delayed: too many nodes at once", "node", id)
+		if p.table.enrolled[id].Kind == store.NodeClient {
+			p.keyless[id] = true
+			poke(p.wake)
 		}
 	}
 }
+
+// keysAgain is the pause after zone keys could not be made: the database is at fault, and asking faster heals nothing.
+const keysAgain = 5 * time.Second
 
 // Run hands out zone keys and ends leases until ctx ends.
 func (p *Picture) Run(ctx context.Context) error {
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
+	var pause time.Time // until then no keys
 	for {
 		select {
 		case <-ctx.Done():
@@ -126,28 +137,52 @@ func (p *Picture) Run(ctx context.Context) error {
 			default:
 			}
 			p.update(func(t *table) bool { return t.expire(now) })
-		case id := <-p.keys:
-			if err := p.handKeys(ctx, id); err != nil {
-				p.Log.Error("hand out zone keys", "node", id, "error", err)
+			if now.After(pause) {
+				poke(p.wake)
+			}
+		case <-p.wake: // one at a time, so that ticks are not late
+			switch more, err := p.handKeys(ctx); {
+			case ctx.Err() != nil:
+			case err != nil:
+				p.Log.Error("hand out zone keys", "error", err)
+				pause = time.Now().Add(keysAgain)
+			case more && time.Now().After(pause):
+				poke(p.wake)
 			}
 		}
 	}
 }
 
-// handKeys seals to a node that has just connected the secrets of its zone and of each zone above.
-func (p *Picture) handKeys(ctx context.Context, id string) error {
-	p.mu.Lock()
-	n, ok := p.table.enrolled[id]
-	p.mu.Unlock()
-	if !ok || n.Kind != store.NodeClient {
-		return nil // relays carry envelopes and hold no key
+// handKeys seals to one node that has connected the secrets of its zone and of each zone above. It reports whether
+// another one may be waiting.
+func (p *Picture) handKeys(ctx context.Context) (more bool, err error) {
+	id := p.takeKeyless()
+	if id == "" {
+		return false, nil
 	}
 	envelopes, err := p.Enroller.ZoneKeys(ctx, id)
-	if err != nil {
-		return err
+	if errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrRevoked) {
+		return true, nil // it was enrolled a moment ago, and no longer is
 	}
-	p.Deliver(control.Keys{Node: id, Envelopes: envelopes, Issuer: p.Enroller.DER()})
-	return nil
+	if err != nil {
+		p.update(func(*table) bool { p.keyless[id] = true; return false })
+		return true, fmt.Errorf("node %s: %w", id, err)
+	}
+	p.Deliver(control.Keys{Node: id, Envelopes: envelopes, Issuer: p.Enroller.DER()}) // false: it has gone, and will come anew
+	return true, nil
+}
+
+// takeKeyless returns a node that needs keys and is still there, "" if there is none.
+func (p *Picture) takeKeyless() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for id := range p.keyless {
+		delete(p.keyless, id)
+		if _, trusted := p.table.enrolled[id]; trusted && len(p.table.links[id]) > 0 {
+			return id
+		}
+	}
+	return ""
 }
 
 // update runs change on the table and wakes the watchers if it says that something changed.

@@ -116,21 +116,25 @@ func (t *table) lose(id string) {
 	}
 }
 
-// report takes a verified report. One that is no newer than the last is ignored; false then.
-func (t *table) report(r signed.Report, at time.Time) bool {
+// report takes a verified report, unless it is no newer than the last, and reports whether it changed who hears what.
+// The figures in it change with each, which is no reason to wake anybody.
+func (t *table) report(r signed.Report, at time.Time) (changed bool) {
 	if old, ok := t.reports[r.Node]; ok && r.Number <= old.Number {
 		return false
 	}
 	t.reports[r.Node] = heard{r, at}
 	session := t.carried[r.Transmission]
 	for id, a := range t.sessions {
-		if id == session && r.Hearing {
+		_, before := a.hearing[r.Node]
+		now := id == session && r.Hearing
+		if now {
 			a.hearing[r.Node] = at.Add(Lease)
 		} else {
 			delete(a.hearing, r.Node) // it sounds one transmission at a time
 		}
+		changed = changed || now != before
 	}
-	return true
+	return changed
 }
 
 // expire ends the leases that are over.
