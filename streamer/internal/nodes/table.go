@@ -18,7 +18,7 @@ const Lease = 8 * time.Second
 
 // table is the pure picture: who is connected where, what is on air, who hears it. It reads no clock.
 type table struct {
-	enrolled map[string]store.Node                // every node that is trusted
+	enrolled map[string]store.Node                // every relay and loudspeaker that is trusted
 	links    map[string]map[string]control.Member // node → via → as via sees it
 	reports  map[string]heard                     // newest report of each loudspeaker
 	sessions map[string]*airing
@@ -50,7 +50,7 @@ func (t *table) enrol(list []store.Node) (appeared []string) {
 	before := t.enrolled
 	t.enrolled = map[string]store.Node{}
 	for _, n := range list {
-		if !n.Revoked.IsZero() {
+		if !n.Revoked.IsZero() || n.Kind == store.NodeStreamer { // which is the one that looks
 			continue
 		}
 		t.enrolled[n.ID] = n
