@@ -160,6 +160,8 @@ var inEnglish = texts{
 	"problem.over":                   "The broadcast is over.",
 	"problem.attached":               "This broadcast has its microphone already.",
 	"problem.bad_offer":              "The browser's request for a microphone is not valid.",
+	"problem.overloaded":             "The system is busy. Try again in a few seconds.",
+	"problem.too_many_microphones":   "Too many microphones are open at once. Try again later.",
 	"problem.closing":                "The system is shutting down. Try again in a few minutes.",
 	"problem.timeout":                "The server did not answer in time. Try again.",
 	"problem.disk_full":              "The server's disk is full. Call a technician.",

@@ -161,6 +161,8 @@ var inVietnamese = texts{ // #nosec G101 -- labels, no secrets
 	"problem.over":                   "Buổi phát đã kết thúc.",
 	"problem.attached":               "Buổi phát này đã có micrô.",
 	"problem.bad_offer":              "Trình duyệt gửi yêu cầu micrô không hợp lệ.",
+	"problem.overloaded":             "Hệ thống đang bận. Hãy thử lại sau ít giây.",
+	"problem.too_many_microphones":   "Hệ thống đang có quá nhiều micrô cùng mở. Hãy thử lại sau.",
 	"problem.closing":                "Hệ thống đang tắt. Hãy thử lại sau ít phút.",
 	"problem.timeout":                "Máy chủ không trả lời kịp. Hãy thử lại.",
 	"problem.disk_full":              "Ổ đĩa của máy chủ đã đầy. Hãy báo kỹ thuật viên.",
