@@ -45,11 +45,11 @@ func who(r *http.Request) accounts.Principal {
 
 func (a *api) principal(r *http.Request) (accounts.Principal, error) {
 	if h := r.Header.Get("Authorization"); h != "" {
-		bearer, ok := strings.CutPrefix(h, "Bearer ")
-		if !ok {
+		scheme, token, _ := strings.Cut(h, " ")
+		if !strings.EqualFold(scheme, "Bearer") { // RFC 9110 §11.1: without regard to case
 			return accounts.Principal{}, errSignIn
 		}
-		return a.Accounts.ByAPIToken(r.Context(), bearer)
+		return a.Accounts.ByAPIToken(r.Context(), strings.TrimLeft(token, " "))
 	}
 	c, err := r.Cookie(CookieName(a.Secure))
 	if err != nil {

@@ -1,14 +1,17 @@
 package api
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"dongthanh/streamer/internal/accounts"
 	"dongthanh/streamer/internal/nodes"
 	"dongthanh/streamer/internal/session"
+	"dongthanh/streamer/internal/store"
 )
 
 const (
@@ -39,24 +42,52 @@ func (a *api) events(w http.ResponseWriter, r *http.Request) error {
 		case <-r.Context().Done():
 			return nil
 		case <-pulse.C:
+			if !a.same(r.Context(), p) {
+				return nil // whoever it is signs in anew
+			}
 			if _, err := fmt.Fprint(w, "event: pulse\ndata: {}\n\n"); err != nil {
 				return nil
 			}
 			continue
 		case <-picture:
 		case x := <-changed:
-			if over(x.State) && canAny(p, accounts.View, x.Zones) {
-				if err := sendEvent(w, "ended", a.sessionOf(r.Context(), session.Session{Session: x})); err != nil {
-					return nil
-				}
+			if err := a.sendEnded(w, r, p, x); err != nil {
+				return nil
 			}
 		}
-		select {
-		case <-time.After(eventsEvery):
-		case <-r.Context().Done():
-			return nil
+		for pause := time.After(eventsEvery); pause != nil; {
+			select {
+			case <-pause:
+				pause = nil
+			case x := <-changed: // each end is told, however many come at once
+				if err := a.sendEnded(w, r, p, x); err != nil {
+					return nil
+				}
+			case <-r.Context().Done():
+				return nil
+			}
 		}
 	}
+}
+
+// same reports whether a principal has the rights that it came with; yes if that cannot be told.
+func (a *api) same(ctx context.Context, p accounts.Principal) bool {
+	if p.Machine {
+		tokens, err := a.Store.Tokens(ctx)
+		return err != nil || slices.ContainsFunc(tokens, func(t store.Token) bool {
+			return t.ID == p.ID && t.Revoked.IsZero() && (t.Expires.IsZero() || time.Now().Before(t.Expires))
+		})
+	}
+	u, err := a.Store.User(ctx, p.ID)
+	return err != nil || (u.Disabled.IsZero() && u.Role == string(p.Role) && u.Zone == p.Zone)
+}
+
+// sendEnded tells of a session if it is over.
+func (a *api) sendEnded(w http.ResponseWriter, r *http.Request, p accounts.Principal, x store.Session) error {
+	if !over(x.State) || !canAny(p, accounts.View, x.Zones) {
+		return nil
+	}
+	return sendEvent(w, "ended", a.sessionOf(r.Context(), session.Session{Session: x}))
 }
 
 // sendState sends what differs from what was sent last.

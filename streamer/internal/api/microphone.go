@@ -37,11 +37,15 @@ type signal struct {
 	State  *sessionJSON `json:"session,omitempty"`
 }
 
-// microphone signals one browser microphone for a session over WebSocket (RFC 6455).
+// microphone signals one browser microphone for a session over WebSocket (RFC 6455). Whoever brings it is heard, and
+// so needs the right to speak as the session does, wherever it does.
 func (a *api) microphone(w http.ResponseWriter, r *http.Request) error {
-	s, err := a.visible(r, accounts.SpeakNormal)
+	s, err := a.visible(r, accounts.View)
 	if err != nil {
 		return err
+	}
+	if class, _ := session.ParseClass(s.Class); !maySpeak(who(r), class, s.Zones) {
+		return errForbidden
 	}
 	if s.SourceKind != session.SourceBrowser || over(s.State) {
 		return session.ErrOver
@@ -55,6 +59,7 @@ func (a *api) microphone(w http.ResponseWriter, r *http.Request) error {
 	}
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
+	defer context.AfterFunc(ctx, func() { _ = conn.Close() })() // frees whoever reads when the streamer ends
 	m := &microphone{api: a, conn: conn, session: s.ID, cancel: cancel}
 	m.run(ctx, r)
 	return nil

@@ -10,6 +10,7 @@ import (
 
 	"dongthanh/streamer/internal/accounts"
 	"dongthanh/streamer/internal/ingest"
+	"dongthanh/streamer/internal/library"
 	"dongthanh/streamer/internal/session"
 	"dongthanh/streamer/internal/store"
 )
@@ -48,13 +49,13 @@ func (a *api) wrap(h handler) http.Handler {
 		if err == nil {
 			return
 		}
-		p := translate(err)
-		if p.Status >= http.StatusInternalServerError && r.Context().Err() == nil {
-			a.Log.Error("api", "method", r.Method, "path", r.URL.Path, "error", err)
-		}
+		p := a.translate(r, err)
 		var throttled *accounts.Throttled
 		if errors.As(err, &throttled) {
 			w.Header().Set("Retry-After", strconv.Itoa(int(throttled.RetryAfter.Seconds())))
+		}
+		if p.Status == http.StatusUnauthorized {
+			w.Header().Set("WWW-Authenticate", "Bearer") // RFC 9110 §15.5.2
 		}
 		w.Header().Set("Content-Type", "application/problem+json; charset=utf-8")
 		w.WriteHeader(p.Status)
@@ -62,8 +63,14 @@ func (a *api) wrap(h handler) http.Handler {
 	})
 }
 
-// spoken is an error with a sentence for the official.
-type spoken interface{ Message() string }
+// translate finds the answer to an error, and logs those that are our own fault.
+func (a *api) translate(r *http.Request, err error) *problem {
+	p := translate(err)
+	if p.Status >= http.StatusInternalServerError && r.Context().Err() == nil {
+		a.Log.Error("api", "method", r.Method, "path", r.URL.Path, "error", err)
+	}
+	return p
+}
 
 // translate finds the answer to an error of the packages below.
 func translate(err error) *problem {
@@ -72,7 +79,8 @@ func translate(err error) *problem {
 		busy      *session.BusyError
 		throttled *accounts.Throttled
 		tooLarge  *http.MaxBytesError
-		say       spoken
+		refusal   *library.Refusal
+		fault     *accounts.Fault
 	)
 	switch {
 	case errors.As(err, &p):
@@ -86,11 +94,15 @@ func translate(err error) *problem {
 	case errors.Is(err, accounts.ErrSignedOut), errors.Is(err, accounts.ErrToken):
 		return errSignIn
 	case errors.Is(err, accounts.ErrBusy):
-		return problemf(http.StatusServiceUnavailable, "busy", "%s", accounts.ErrBusy.Message())
+		return problemf(http.StatusServiceUnavailable, "overloaded", "%s", accounts.ErrBusy.Message())
 	case errors.As(err, &tooLarge):
-		return problemf(http.StatusRequestEntityTooLarge, "too_large", "Dữ liệu gửi lên quá lớn (tối đa %d MB).", tooLarge.Limit>>20)
-	case errors.As(err, &say):
-		return problemf(http.StatusUnsupportedMediaType, "audio", "%s", say.Message())
+		return problemf(http.StatusRequestEntityTooLarge, "too_large", "Dữ liệu gửi lên quá lớn (tối đa %s).", size(tooLarge.Limit))
+	case errors.As(err, &refusal):
+		return problemf(http.StatusUnsupportedMediaType, "audio", "%s", refusal.Message())
+	case errors.As(err, &fault):
+		return problemf(http.StatusUnprocessableEntity, "invalid", "%s", fault.Message())
+	case errors.Is(err, ingest.ErrTooMany):
+		return problemf(http.StatusServiceUnavailable, "too_many_microphones", "Hệ thống đang có quá nhiều micrô cùng mở. Hãy thử lại sau.")
 	case errors.Is(err, ingest.ErrBadOffer):
 		return problemf(http.StatusBadRequest, "bad_offer", "Trình duyệt gửi yêu cầu micrô không hợp lệ.")
 	case errors.Is(err, session.ErrZones):
@@ -105,7 +117,7 @@ func translate(err error) *problem {
 		return problemf(http.StatusConflict, "over", "Buổi phát đã kết thúc.")
 	case errors.Is(err, session.ErrAttached):
 		return problemf(http.StatusConflict, "attached", "Buổi phát này đã có micrô.")
-	case errors.Is(err, session.ErrClosing):
+	case errors.Is(err, session.ErrClosing), errors.Is(err, ingest.ErrClosed):
 		return problemf(http.StatusServiceUnavailable, "closing", "Hệ thống đang tắt. Hãy thử lại sau ít phút.")
 	}
 	return translateStore(err)
@@ -127,6 +139,14 @@ func translateStore(err error) *problem {
 		return problemf(http.StatusServiceUnavailable, "timeout", "Máy chủ không trả lời kịp. Hãy thử lại.")
 	}
 	return problemf(http.StatusInternalServerError, "internal", "Hệ thống gặp lỗi. Hãy thử lại hoặc báo kỹ thuật viên.")
+}
+
+// size is a limit in bytes as people read it.
+func size(n int64) string {
+	if n >= 1<<20 {
+		return strconv.FormatInt(n>>20, 10) + " MB"
+	}
+	return strconv.FormatInt(n>>10, 10) + " kB"
 }
 
 func quoted(title string) string {

@@ -23,6 +23,7 @@ const (
 	maxTitle      = 200 // characters
 	maxKey        = 255 // bytes of an Idempotency-Key
 	sessionsAPage = 50
+	maxPages      = 40 // looked through for one page of what a principal may see: 2000 sessions, a year of a commune
 )
 
 // startRequest is the body of POST /sessions.
@@ -169,18 +170,26 @@ func (a *api) request(ctx context.Context, p accounts.Principal, body startReque
 	if err != nil {
 		return session.Request{}, err
 	}
-	action := map[signed.Class]accounts.Action{
-		signed.ClassNormal: accounts.SpeakNormal, signed.ClassPriority: accounts.SpeakPriority, signed.ClassEmergency: accounts.SpeakEmergency,
-	}[class]
-	for _, z := range zones {
-		if !p.Can(action, z) {
-			return session.Request{}, errForbidden
-		}
+	if !maySpeak(p, class, zones) {
+		return session.Request{}, errForbidden
 	}
 	return session.Request{
 		Zones: zones, Class: class, Delay: body.Delay, Title: strings.TrimSpace(body.Title),
 		Source: body.Source.Kind, Audio: body.Source.Audio, By: p.ID, Level: uint8(p.Zone.Level()), // #nosec G115 -- at most zone.MaxDepth
 	}, nil
+}
+
+// maySpeak reports whether p may be heard in all of the zones with a bulletin of that class.
+func maySpeak(p accounts.Principal, class signed.Class, zones []zone.Zone) bool {
+	action := map[signed.Class]accounts.Action{
+		signed.ClassNormal: accounts.SpeakNormal, signed.ClassPriority: accounts.SpeakPriority, signed.ClassEmergency: accounts.SpeakEmergency,
+	}[class]
+	for _, z := range zones {
+		if !p.Can(action, z) {
+			return false
+		}
+	}
+	return true
 }
 
 func (a *api) parseZones(ctx context.Context, codes []string) ([]zone.Zone, error) {
@@ -230,7 +239,7 @@ func (a *api) session(w http.ResponseWriter, r *http.Request) error {
 	return write(w, http.StatusOK, a.sessionOf(r.Context(), s))
 }
 
-// sessions lists newest first; ?before=ID continues after a page, ?limit=N bounds it.
+// sessions lists newest first what the principal may see; ?before=ID continues after a page, ?limit=N bounds it.
 func (a *api) sessions(w http.ResponseWriter, r *http.Request) error {
 	limit := sessionsAPage
 	if q := r.URL.Query().Get("limit"); q != "" {
@@ -240,14 +249,20 @@ func (a *api) sessions(w http.ResponseWriter, r *http.Request) error {
 		}
 		limit = n
 	}
-	list, err := a.Sessions.List(r.Context(), r.URL.Query().Get("before"), limit)
-	if err != nil {
-		return err
-	}
-	out := []sessionJSON{}
-	for _, s := range list {
-		if canAny(who(r), accounts.View, s.Zones) {
-			out = append(out, a.sessionOf(r.Context(), s))
+	out, before := []sessionJSON{}, r.URL.Query().Get("before")
+	for range maxPages {
+		list, err := a.Sessions.List(r.Context(), before, sessionsAPage)
+		if err != nil {
+			return err
+		}
+		for _, s := range list {
+			before = s.ID
+			if len(out) < limit && canAny(who(r), accounts.View, s.Zones) {
+				out = append(out, a.sessionOf(r.Context(), s))
+			}
+		}
+		if len(out) == limit || len(list) < sessionsAPage {
+			break
 		}
 	}
 	return write(w, http.StatusOK, out)

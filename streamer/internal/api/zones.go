@@ -62,5 +62,9 @@ func (a *api) addZone(w http.ResponseWriter, r *http.Request) error {
 	if _, _, err := a.Store.UpsertZones(r.Context(), []store.Zone{{Code: z, Name: body.Name, Parent: z.Parent()}}, time.Now()); err != nil {
 		return err
 	}
-	return write(w, http.StatusCreated, zoneNode{Code: string(z), Name: body.Name, Children: []*zoneNode{}})
+	kept, err := a.Store.Zone(r.Context(), z)
+	if err != nil {
+		return err
+	}
+	return write(w, http.StatusCreated, zoneNode{Code: string(z), Name: kept.Name, Children: []*zoneNode{}})
 }
