@@ -152,7 +152,7 @@ func (s *streamer) routes() http.Handler {
 }
 
 // run runs every part until ctx ends or one fails. The sessions end first, with a signed stop; the fan-out last, so
-// that the stop reaches the loudspeakers.
+// that the stop reaches the loudspeakers, and with it the copy in Redis.
 func (s *streamer) run(ctx context.Context) error {
 	hubCtx, endHub := context.WithCancel(context.WithoutCancel(ctx))
 	defer endHub()
@@ -161,7 +161,7 @@ func (s *streamer) run(ctx context.Context) error {
 	group.Go(func() error { return s.admin.Run(ctx) })
 	group.Go(func() error { return s.issuer.Run(ctx) })
 	group.Go(func() error { return s.picture.Run(ctx) })
-	group.Go(func() error { return membership.NewMirror(s.redis, s.picture, s.log).Run(ctx) })
+	group.Go(func() error { return membership.NewMirror(s.redis, s.picture, s.log).Run(hubCtx) }) // it shows their end
 	group.Go(func() error { return s.web.Run(ctx) })
 	group.Go(func() error {
 		<-ctx.Done()

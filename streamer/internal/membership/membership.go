@@ -43,6 +43,7 @@ const (
 	refresh    = 3 * time.Second
 	settle     = 50 * time.Millisecond // changes that come together are written together
 	sessionTTL = 60 * time.Second
+	memberTTL  = 10 * time.Second // who vanishes leaves every set within 10 s, even if the streamer vanished too
 	endedTTL   = 24 * time.Hour
 	nodeTTL    = 60 * time.Second
 	lockTTL    = 10 * time.Second
@@ -126,8 +127,9 @@ func NewMirror(r *Redis, picture Picture, log *slog.Logger) *Mirror {
 	return &Mirror{redis: r, picture: picture, log: log}
 }
 
-// Run keeps the copy until ctx ends, then takes this streamer's sessions out of Redis.
+// Run keeps the copy until ctx ends, and writes a last time what has ended by then: let it end after the sessions.
 func (m *Mirror) Run(ctx context.Context) error {
+	defer func() { m.report(m.write(context.WithoutCancel(ctx), time.Now(), false)) }()
 	var next time.Time // of the whole copy
 	for {
 		changed := m.picture.Changed()
@@ -151,6 +153,8 @@ func (m *Mirror) Run(ctx context.Context) error {
 			select {
 			case <-wait.C:
 			case <-ctx.Done():
+				wait.Stop()
+				return nil
 			}
 		case <-wait.C:
 		}

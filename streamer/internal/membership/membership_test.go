@@ -219,6 +219,41 @@ func TestCopyFollowsThePicture(t *testing.T) {
 	}
 }
 
+// TestEnd: sessions that end with the streamer are over in Redis too; and where it ended without a word, nobody stays a
+// member for longer than 10 s.
+func TestEnd(t *testing.T) {
+	for name, serve := range servers(t) {
+		t.Run(name, func(t *testing.T) {
+			s := newScene()
+			r, err := Open(Config{URL: serve(t).url})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Close()
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan error)
+			go func() { done <- NewMirror(r, s, slog.New(slog.DiscardHandler)).Run(ctx) }()
+			s.set([]nodes.Airing{airing(time.Minute, "a", "b")}, nil)
+			waitFor(t, "two members", 2*time.Second, members(t, r.client, "a", "b"))
+			key := Prefix + "session:" + sessionID
+			if ttl := r.client.PTTL(t.Context(), key+":members").Val(); ttl <= 0 || ttl > 10*time.Second {
+				t.Errorf("members outlive the streamer by %v, want at most 10 s", ttl)
+			}
+			s.set(nil, nil) // the sessions were closed, and at once the streamer ends
+			cancel()
+			if err := <-done; err != nil {
+				t.Fatal(err)
+			}
+			if err := members(t, r.client)(); err != nil {
+				t.Error(err)
+			}
+			if state := r.client.HGet(t.Context(), key, "state").Val(); state != "ended" {
+				t.Errorf("the session is %q, want ended", state)
+			}
+		})
+	}
+}
+
 // TestLostDataHeals empties Redis behind the mirror's back.
 func TestLostDataHeals(t *testing.T) {
 	for name, serve := range servers(t) {

@@ -109,7 +109,7 @@ func (m *Mirror) session(ctx context.Context, pipe redis.Pipeliner, a nodes.Airi
 	if len(members) > 0 {
 		// Whoever is in the set without our knowing, from before a crash of ours, leaves it here.
 		pipe.ZRemRangeByScore(ctx, key+":members", "-inf", "("+strconv.FormatInt(now.UnixMilli(), 10))
-		pipe.Expire(ctx, key+":members", sessionTTL)
+		pipe.Expire(ctx, key+":members", memberTTL)
 	} else {
 		pipe.Del(ctx, key+":members")
 	}
