@@ -55,7 +55,7 @@ type Events struct {
 type Options struct {
 	Upstreams   []Upstream // the first is preferred
 	Credentials *identity.Credentials
-	Boot        uint32 // from NextBoot
+	Boot        uint32 // from CountBoot
 	Version     string // of the software
 	Events      Events
 	Log         *slog.Logger
