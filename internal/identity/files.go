@@ -174,6 +174,9 @@ func MakeDir(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
+	if i, err := os.Stat(dir); err == nil && i.Mode().Perm() == 0o700 {
+		return nil // nothing to write: the disk may have become read-only, which must not keep a node from starting
+	}
 	return os.Chmod(dir, 0o700) // #nosec G302 -- a folder needs its x bit
 }
 

@@ -123,10 +123,7 @@ func newLoudspeaker(o Options) (*Loudspeaker, error) {
 	if err := identity.MakeDir(o.Dir); err != nil {
 		return nil, fmt.Errorf("prepare folder %s: %w", o.Dir, err)
 	}
-	boot, err := link.NextBoot(o.Dir)
-	if err != nil {
-		return nil, fmt.Errorf("count the start: %w", err)
-	}
+	boot := link.CountBoot(o.Dir, time.Now(), o.Log)
 	ring, err := identity.OpenKeyring(o.Dir, o.Credentials)
 	if err != nil {
 		return nil, err

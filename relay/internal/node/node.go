@@ -57,10 +57,7 @@ func New(cfg Config, version string, log *slog.Logger, reg *prometheus.Registry)
 	if creds.Node.Kind != identity.Relay {
 		return nil, fmt.Errorf("store.dir %s: these are the credentials of a %s, not of a relay", cfg.Store.Dir, creds.Node.Kind)
 	}
-	boot, err := link.NextBoot(cfg.Store.Dir)
-	if err != nil {
-		return nil, fmt.Errorf("store.dir: %w", err)
-	}
+	boot := link.CountBoot(cfg.Store.Dir, time.Now(), log)
 	n := &Node{
 		log: log, self: creds.Node, mono: mediaclock.NewMonotonic(),
 		refused: logging.NewDumper(log, "signed objects not accepted", time.Now),
