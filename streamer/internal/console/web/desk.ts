@@ -35,7 +35,9 @@ export class Desk {
       if (e.detail < 2) this.press();
     });
     this.stopButton.addEventListener("click", (e) => {
-      if (e.detail < 2 && performance.now() - this.shownAt > slipMS) stop();
+      // The second half of a double click, and of a double tap or key press, which browsers do not count as two.
+      const slip = e.isTrusted && (e.detail === 0 || (e as PointerEvent).pointerType === "touch") && performance.now() - this.shownAt < slipMS;
+      if (e.detail < 2 && !slip) stop();
     });
     for (const button of [this.startButton, this.stopButton]) {
       button.addEventListener("keydown", (e) => e.repeat && e.key === "Enter" && e.preventDefault()); // a key held down is one press
