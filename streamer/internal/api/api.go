@@ -39,11 +39,14 @@ type Options struct {
 	Log         *slog.Logger
 }
 
-type api struct{ Options }
+type api struct {
+	Options
+	streams streams
+}
 
 // New returns the handler of everything below /api/v1/.
 func New(o Options) http.Handler {
-	a := &api{o}
+	a := &api{Options: o}
 	mux := http.NewServeMux()
 	handle := func(pattern string, h handler) { mux.Handle(pattern, a.wrap(h)) }
 	handle("POST /api/v1/login", a.login)

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -17,49 +18,75 @@ import (
 const (
 	eventsEvery = 100 * time.Millisecond // changes that come closer are told together
 	eventsPulse = 15 * time.Second       // so that proxies keep the stream, and pages notice a dead one
+	eventsShare = 20                     // a stream pauses this many times as long as its last event took, …
+	eventsSlow  = 800 * time.Millisecond // … but not longer: who hears is shown within a second
+	eventsWrite = 10 * time.Second       // who does not read for so long is gone
 )
 
 // events streams what happens (server-sent events): "sessions" with everything on air and who hears it, "nodes" with
 // every node, each whole whenever it changed, "ended" with a session that is over, and an empty "pulse" now and then.
+// Nodes are told once a second at most, and less often where they are many.
 func (a *api) events(w http.ResponseWriter, r *http.Request) error {
 	p, flush := who(r), http.NewResponseController(w)
+	if !p.Can(accounts.View, p.Zone) {
+		return errForbidden
+	}
+	leave, err := a.streams.enter(p.ID)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	patient := func(d time.Time) { _ = flush.SetWriteDeadline(d) } // every connection of the server has one
+	defer patient(time.Time{})
 	changed, unwatch := a.Sessions.Watch()
 	defer unwatch()
 	w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
 	w.Header().Set("X-Accel-Buffering", "no")
 	pulse := time.NewTicker(eventsPulse)
 	defer pulse.Stop()
-	var last [2]string
+	var last told
 	for {
-		picture := a.Nodes.Changed()
-		if err := a.sendState(w, r, p, &last); err != nil {
+		picture, began := a.Nodes.Changed(), time.Now()
+		patient(began.Add(eventsWrite))
+		later, err := a.sendState(w, r, p, &last)
+		if err != nil {
 			return nil // the client is gone
 		}
 		if err := flush.Flush(); err != nil {
 			return nil
 		}
+		rest := min(max(eventsEvery, eventsShare*time.Since(began)), eventsSlow)
+		var again <-chan time.Time // for news of nodes that were told a moment ago
+		if later > 0 {
+			again = time.After(later)
+		}
+		patient(time.Time{})
 		select {
 		case <-r.Context().Done():
 			return nil
+		case <-again:
 		case <-pulse.C:
 			if !a.same(r.Context(), p) {
 				return nil // whoever it is signs in anew
 			}
+			patient(time.Now().Add(eventsWrite))
 			if _, err := fmt.Fprint(w, "event: pulse\ndata: {}\n\n"); err != nil {
 				return nil
 			}
 			continue
 		case <-picture:
 		case x := <-changed:
+			patient(time.Now().Add(eventsWrite))
 			if err := a.sendEnded(w, r, p, x); err != nil {
 				return nil
 			}
 		}
-		for pause := time.After(eventsEvery); pause != nil; {
+		for pause := time.After(rest); pause != nil; {
 			select {
 			case <-pause:
 				pause = nil
 			case x := <-changed: // each end is told, however many come at once
+				patient(time.Now().Add(eventsWrite))
 				if err := a.sendEnded(w, r, p, x); err != nil {
 					return nil
 				}
@@ -90,8 +117,12 @@ func (a *api) sendEnded(w http.ResponseWriter, r *http.Request, p accounts.Princ
 	return sendEvent(w, "ended", a.sessionOf(r.Context(), session.Session{Session: x}))
 }
 
-// sendState sends what differs from what was sent last.
-func (a *api) sendState(w http.ResponseWriter, r *http.Request, p accounts.Principal, last *[2]string) error {
+// told is what a stream has told last.
+type told struct{ sessions, nodes [sha256.Size]byte }
+
+// sendState sends what differs from what was told last. later is when to come back for nodes whose news may not be told
+// yet; 0: there is none.
+func (a *api) sendState(w http.ResponseWriter, r *http.Request, p accounts.Principal, last *told) (later time.Duration, err error) {
 	onAir := []sessionJSON{}
 	for _, s := range a.Sessions.OnAir() {
 		if canAny(p, accounts.View, s.Zones) && !over(s.State) {
@@ -100,29 +131,22 @@ func (a *api) sendState(w http.ResponseWriter, r *http.Request, p accounts.Princ
 			onAir = append(onAir, j)
 		}
 	}
-	list := []nodeJSON{}
-	for _, n := range a.Nodes.List() {
-		if p.Can(accounts.View, n.Zone) {
-			list = append(list, brief(n))
+	text, err := json.Marshal(onAir)
+	if err != nil {
+		return 0, err
+	}
+	if sum := sha256.Sum256(text); sum != last.sessions {
+		last.sessions = sum
+		if err := sendText(w, "sessions", text); err != nil {
+			return 0, err
 		}
 	}
-	for i, e := range []struct {
-		name string
-		body any
-	}{{"sessions", onAir}, {"nodes", list}} {
-		b, err := json.Marshal(e.body)
-		if err != nil {
-			return err
-		}
-		if string(b) == last[i] {
-			continue
-		}
-		last[i] = string(b)
-		if err := sendEvent(w, e.name, json.RawMessage(b)); err != nil {
-			return err
-		}
+	list, later, err := a.nodeList(p)
+	if err != nil || list.sum == last.nodes {
+		return later, err
 	}
-	return nil
+	last.nodes = list.sum
+	return later, sendText(w, "nodes", list.text)
 }
 
 // brief is a node without the figures that change with every report.
@@ -137,6 +161,11 @@ func sendEvent(w http.ResponseWriter, name string, body any) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(w, "event: %s\ndata: %s\n\n", name, b)
+	return sendText(w, name, b)
+}
+
+// sendText sends an event whose data, one line, is written already.
+func sendText(w http.ResponseWriter, name string, data []byte) error {
+	_, err := fmt.Fprintf(w, "event: %s\ndata: %s\n\n", name, data)
 	return err
 }
