@@ -53,42 +53,53 @@ func (h *Hub) publisher(ctx context.Context) error {
 	}
 }
 
-// publish builds every list that is not that of its subscribers, and does the errands. Only the publisher calls it.
-func (h *Hub) publish(buf []byte) {
-	type list struct {
-		s      *stream
-		active []fanout.Destination
-		all    []target
-	}
-	var lists []list
-	h.mu.Lock()
-	for _, s := range h.open {
-		if !s.dirty {
+// lists are whom one stream goes to, as of now.
+type lists struct {
+	s      *stream
+	active []fanout.Destination
+	all    []target
+}
+
+// lists reads a stream's subscribers. The caller holds mu.
+func (s *stream) lists() lists {
+	s.dirty = false
+	l := lists{s: s, all: make([]target, 0, len(s.subs)), active: make([]fanout.Destination, 0, len(s.subs))}
+	for d := range s.subs {
+		p, ok := d.flow.Path()
+		if !ok {
 			continue
 		}
-		s.dirty = false
-		l := list{s: s, all: make([]target, 0, len(s.subs)), active: make([]fanout.Destination, 0, len(s.subs))}
-		for d := range s.subs {
-			p, ok := d.flow.Path()
-			if !ok {
-				continue
-			}
-			l.all = append(l.all, target{flow: d.flow, path: p})
-			if d.flow.Wants(s.ssrc) && !s.stopped.Load() {
-				l.active = append(l.active, fanout.Destination{Remote: p.Remote, Local: p.Local})
-			}
+		l.all = append(l.all, target{flow: d.flow, path: p})
+		if d.flow.Wants(s.ssrc) && !s.stopped.Load() {
+			l.active = append(l.active, fanout.Destination{Remote: p.Remote, Local: p.Local})
 		}
-		lists = append(lists, l)
+	}
+	return l
+}
+
+// publish puts the lists in place of those before.
+func (l lists) publish(engine fanout.Engine) {
+	prepared := engine.Prepare(l.active)
+	l.s.active.Store(&prepared)
+	l.s.all.Store(&l.all)
+}
+
+// publish builds every list that is not that of its subscribers, and does the errands. Only the publisher calls it.
+func (h *Hub) publish(buf []byte) {
+	var changed []lists
+	h.mu.Lock()
+	for _, s := range h.open {
+		if s.dirty {
+			changed = append(changed, s.lists())
+		}
 	}
 	errands := h.news
 	h.news = nil
 	h.mu.Unlock()
 
 	engine := *h.engine.Load()
-	for _, l := range lists {
-		prepared := engine.Prepare(l.active)
-		l.s.active.Store(&prepared)
-		l.s.all.Store(&l.all)
+	for _, l := range changed {
+		l.publish(engine)
 	}
 	for _, e := range errands {
 		if e.resume {

@@ -138,6 +138,10 @@ func (h *Hub) Open(t *Transmission) {
 	for d := range h.downstreams() {
 		h.subscribe(d, s)
 	}
+	// At once, not by the publisher's turn: a packet that came before it would reach nobody and be asked for by all.
+	if engine := h.engine.Load(); engine != nil { // nil before Bind: then there is nobody to send to
+		s.lists().publish(*engine)
+	}
 }
 
 // Close ends a transmission: nothing of it is kept but the memory of a stop.
