@@ -62,7 +62,7 @@ func explain(err error) error {
 	var record tls.RecordHeaderError
 	var refused *Refused
 	switch {
-	case err == nil, errors.As(err, &refused), identity.Reason(err) != "other", errors.Is(err, ErrHandshake):
+	case err == nil, errors.As(err, &refused), identity.Reason(err) != "other", errors.Is(err, ErrHandshake), errors.Is(err, ErrUnreachable):
 		return err
 	case errors.As(err, &record):
 		return fmt.Errorf("%w: the other end does not speak TLS", ErrHandshake)
