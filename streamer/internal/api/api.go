@@ -42,11 +42,12 @@ type Options struct {
 type api struct {
 	Options
 	streams streams
+	pulse   time.Duration // of event streams
 }
 
 // New returns the handler of everything below /api/v1/.
 func New(o Options) http.Handler {
-	a := &api{Options: o}
+	a := &api{Options: o, pulse: eventsPulse}
 	mux := http.NewServeMux()
 	handle := func(pattern string, h handler) { mux.Handle(pattern, a.wrap(h)) }
 	handle("POST /api/v1/login", a.login)

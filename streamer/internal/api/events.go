@@ -42,7 +42,7 @@ func (a *api) events(w http.ResponseWriter, r *http.Request) error {
 	defer unwatch()
 	w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
 	w.Header().Set("X-Accel-Buffering", "no")
-	pulse := time.NewTicker(eventsPulse)
+	pulse := time.NewTicker(a.pulse)
 	defer pulse.Stop()
 	var last told
 	for {
