@@ -34,7 +34,8 @@ type entry struct {
 	mu   sync.Mutex                 // held while a key is derived: once an epoch
 
 	// By the goroutine of Run only.
-	hearing  bool
+	hearing  bool // as reported
+	again    bool // the newest report told a change, and has not been repeated
 	sounding bool
 	reported time.Time
 	since    [reportsKept]playout.Counts

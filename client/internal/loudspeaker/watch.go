@@ -15,6 +15,9 @@ const (
 	reportsKept = 3 // loss is told of the last three reports, some 6 s
 	// quietReport is how often a change may be reported: a stream that flickers must not flood its upstream.
 	quietReport = 200 * time.Millisecond
+	// repeatReport is how soon after a change it is told once more: a datagram may be lost, and who hears is to be true
+	// within a second.
+	repeatReport = 300 * time.Millisecond
 )
 
 // watch looks at what is on air and at what sounds, until ctx ends: it reports, logs, and clears away what has ended.
@@ -68,7 +71,8 @@ func (l *Loudspeaker) look(now time.Time) {
 			continue // forgotten already
 		}
 		age := now.Sub(s.e.reported)
-		if s.Hearing != s.e.hearing && age >= quietReport || s.Hearing && age >= reportEvery || s.State == playout.Ended && s.e.hearing {
+		if s.Hearing != s.e.hearing && age >= quietReport || s.e.again && age >= repeatReport ||
+			s.Hearing && age >= reportEvery || s.State == playout.Ended && s.e.hearing {
 			l.report(s, sum, now)
 		}
 		if s.Hearing && !s.e.sounding {
@@ -123,6 +127,7 @@ func (l *Loudspeaker) report(s seen, sum playout.Summary, now time.Time) {
 		return
 	}
 	l.links.Report(raw)
+	e.again = r.Hearing != e.hearing
 	e.hearing, e.reported = r.Hearing, now
 }
 
