@@ -73,6 +73,7 @@ func (s *streamer) open(ctx context.Context) (err error) {
 	if s.store, err = store.Open(ctx, s.cfg.Store.Dir, s.log); err != nil {
 		return err
 	}
+	s.admin.AddCheck("database", s.store.Check)
 	if s.issuer, err = openIssuer(ctx, s.cfg, s.store, s.log); err != nil {
 		return err
 	}
