@@ -118,15 +118,33 @@ func (p *Picture) queueKeys(ids []string) {
 // keysAgain is the pause after zone keys could not be made: the database is at fault, and asking faster heals nothing.
 const keysAgain = 5 * time.Second
 
-// Run hands out zone keys and ends leases until ctx ends.
+// Run hands out zone keys and ends leases until ctx ends. The two are apart, since a database that hangs must not make
+// the count of who hears lie.
 func (p *Picture) Run(ctx context.Context) error {
+	var records sync.WaitGroup
+	defer records.Wait()
+	records.Go(func() { p.keepRecords(ctx) })
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case now := <-tick.C:
+			p.update(func(t *table) bool { return t.expire(now) })
+		}
+	}
+}
+
+// keepRecords does what needs the database: it reads the nodes anew and hands out zone keys, until ctx ends.
+func (p *Picture) keepRecords(ctx context.Context) {
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	var pause time.Time // until then no keys
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case now := <-tick.C:
 			select {
 			case <-p.stale:
@@ -136,7 +154,6 @@ func (p *Picture) Run(ctx context.Context) error {
 				}
 			default:
 			}
-			p.update(func(t *table) bool { return t.expire(now) })
 			if now.After(pause) {
 				poke(p.wake)
 			}

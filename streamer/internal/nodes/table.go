@@ -76,7 +76,8 @@ func (t *table) expected(zones []zone.Zone) []string {
 	return ids
 }
 
-// change takes what the fan-out saw and returns the nodes that were not connected before it.
+// change takes what the fan-out saw and returns the nodes that have connected anew: that were not there before, or joined
+// where they were once more, so that what was on its way to them may be lost.
 func (t *table) change(c control.Changes) (appeared []string) {
 	before := t.links
 	if c.Full {
@@ -90,7 +91,8 @@ func (t *table) change(c control.Changes) (appeared []string) {
 			}
 			continue
 		}
-		if len(before[m.Node]) == 0 && len(t.links[m.Node]) == 0 {
+		old, there := before[m.Node][m.Via]
+		if len(before[m.Node]) == 0 && len(t.links[m.Node]) == 0 || there && old.Since != m.Since {
 			appeared = append(appeared, m.Node)
 		}
 		if t.links[m.Node] == nil {

@@ -133,6 +133,14 @@ func TestWhoNeedsKeys(t *testing.T) {
 	if got := table.change(up("c", "r1", true)); got != nil {
 		t.Errorf("c is seen by a second route, and %v need keys again", got)
 	}
+	again := up("c", "r1", false)
+	if got := table.change(again); got != nil {
+		t.Errorf("c listens where it stood by, and %v need keys again", got)
+	}
+	again.Members[0].Since++
+	if got := table.change(again); !cmp.Equal(got, []string{"c"}) {
+		t.Errorf("c has joined r1 once more, and %v need keys", got)
+	}
 	table.change(up("late", "r1", false))
 	got := table.enrol([]store.Node{enrolled(store.NodeClient, "late", "31/11296/03")})
 	if !cmp.Equal(got, []string{"late"}) {
