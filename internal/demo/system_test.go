@@ -32,6 +32,7 @@ func TestSystem(t *testing.T) {
 	t.Run("browser", func(t *testing.T) { testBrowser(t, r) })
 	t.Run("an emergency breaks in", func(t *testing.T) { testEmergency(t, r) })
 	t.Run("refusals", func(t *testing.T) { testRefusals(t, r) })
+	t.Run("enrolment", func(t *testing.T) { testEnrolment(t, r) })
 	t.Run("hostile datagrams", func(t *testing.T) { testGarbage(t, r, m) })
 	t.Run("a loudspeaker dies and comes back", func(t *testing.T) { testClientRestart(t, r, m) })
 	t.Run("a relay dies and comes back", func(t *testing.T) { testRelayRestart(t, r, m) })
