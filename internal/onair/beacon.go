@@ -115,6 +115,8 @@ func (t *Table) newer(now Now, x *Transmission, b wire.BeaconBody, from int) boo
 		return false
 	}
 	x.beaconAt, x.beaconed = b.At, now.Local
+	for old := t.signed.Load(); int64(b.At) > old && !t.signed.CompareAndSwap(old, int64(b.At)); old = t.signed.Load() {
+	}
 	if uint64(b.Highest) >= x.Cert.Index0 && (!x.hasSent || b.Highest > x.sent) {
 		x.sent, x.hasSent = b.Highest, true
 	}

@@ -36,6 +36,8 @@ const (
 	MaxTransmissions = 256
 	// maxGone bounds the memory of those that made room: more than one a second for as long as a certificate can last.
 	maxGone = 16384
+	// maxFences bounds the classes of issuers whose fences are remembered.
+	maxFences = 256
 	// tail is what a transmission stays open for after its last sample is due, for repairs still under way.
 	tail = 500 * time.Millisecond
 )
@@ -168,6 +170,7 @@ type Table struct {
 	hold       hold
 	budgets    []budget // one an upstream
 	badBeacons atomic.Uint64
+	signed     atomic.Int64 // mediaclock.Instant: the latest time in a verified beacon
 
 	mu      sync.Mutex // guards all below and the fields of Transmission that say so
 	byID    map[packet.TransmissionID]*Transmission
@@ -175,13 +178,16 @@ type Table struct {
 	done    map[[16]byte]mediaclock.Local // objects dealt with, by the hash in beacons
 	orders  []stopOrder                   // stops of transmissions not known yet, oldest first
 	waiting map[[32]byte]waitingObject    // by SHA-256: objects whose issuer is not known yet
-	gone    map[packet.TransmissionID]end // those that were over and made room: they never open again
+	// gone are transmissions that are over and left the table, with when they were opened: they never open again. It is
+	// kept by the node's own clock for as long as a certificate can last, since network time comes from an upstream.
+	gone   map[packet.TransmissionID]mediaclock.Local
+	fences map[fenceKey]uint64 // the highest that was opened
 }
 
-// end is how long the memory of a transmission must last: as long as its certificate.
-type end struct {
-	notAfter int64 // Unix seconds
-	opened   mediaclock.Local
+// fenceKey is what fences are drawn for.
+type fenceKey struct {
+	issuer signed.ID
+	class  signed.Class
 }
 
 // Options are what a Table needs.
@@ -203,7 +209,8 @@ func New(o Options) *Table {
 		objects: make([]objects, n), done: map[[16]byte]mediaclock.Local{},
 		byID:    map[packet.TransmissionID]*Transmission{},
 		waiting: map[[32]byte]waitingObject{},
-		gone:    map[packet.TransmissionID]end{},
+		gone:    map[packet.TransmissionID]mediaclock.Local{},
+		fences:  map[fenceKey]uint64{},
 	}
 	t.bySSRC.Store(&map[uint32]*Transmission{})
 	return t
@@ -293,6 +300,12 @@ func (t *Table) open(now Now, c signed.SessionCert, by *identity.Issuer, raw []b
 	if _, gone := t.gone[c.Transmission]; gone {
 		return nil, fmt.Errorf("%w: transmission %x is over", ErrRefused, c.Transmission)
 	}
+	fence := fenceKey{by.ID, c.Class}
+	if mediaclock.Instant(t.signed.Load()).Time().Unix() > c.NotAfter && c.Fence <= t.fences[fence] {
+		// Only somebody who turns our clock back could make this one valid. A streamer whose own clock was set back
+		// draws higher fences.
+		return nil, fmt.Errorf("%w: transmission %x was over before", ErrRefused, c.Transmission)
+	}
 	if now.Synced && now.Network.Time().Unix() > c.NotAfter {
 		return nil, fmt.Errorf("%w: certificate of transmission %x is over", ErrRefused, c.Transmission)
 	}
@@ -305,6 +318,9 @@ func (t *Table) open(now Now, c signed.SessionCert, by *identity.Issuer, raw []b
 		sums: make([]uint64, seq.WindowSize), beaconed: now.Local, heard: now.Local, state: Opened,
 	}
 	t.byID[c.Transmission] = x
+	if len(t.fences) < maxFences || t.fences[fence] > 0 {
+		t.fences[fence] = max(t.fences[fence], c.Fence)
+	}
 	if s, ok := t.ordered(x); ok {
 		return append(events, t.stop(x, s)...), nil
 	}
@@ -337,7 +353,7 @@ func (t *Table) makeRoom() (events []Event, ok bool) {
 		return nil, false
 	}
 	if finished(oldest) {
-		t.gone[oldest.ID()] = end{notAfter: oldest.Cert.NotAfter, opened: oldest.opened}
+		t.gone[oldest.ID()] = oldest.opened
 	}
 	delete(t.byID, oldest.ID())
 	t.shut(oldest, Expired)

@@ -170,10 +170,15 @@ func (t *Table) Tick(now Now) []Event {
 	for i := range t.objects {
 		t.objects[i].forget(now.Local)
 	}
-	maps.DeleteFunc(t.gone, func(_ packet.TransmissionID, e end) bool { return over(now, e.notAfter, e.opened) })
+	maps.DeleteFunc(t.gone, func(_ packet.TransmissionID, opened mediaclock.Local) bool {
+		return now.Local.Sub(opened) > signed.MaxValidity
+	})
 	var events []Event
 	for id, x := range t.byID {
-		if over(now, x.Cert.NotAfter, x.opened) {
+		if over(now, x) {
+			if len(t.gone) < maxGone {
+				t.gone[id] = x.opened
+			}
 			delete(t.byID, id)
 			t.shut(x, Expired)
 			events = append(events, Event{Kind: Expired, On: x})
@@ -186,12 +191,12 @@ func (t *Table) Tick(now Now) []Event {
 	return events
 }
 
-// over reports whether a certificate is over: by network time, or without it by the longest validity there is.
-func over(now Now, notAfter int64, opened mediaclock.Local) bool {
+// over reports whether x's certificate is over: by network time, or without it by the longest validity there is.
+func over(now Now, x *Transmission) bool {
 	if now.Synced {
-		return now.Network.Time().Unix() > notAfter
+		return now.Network.Time().Unix() > x.Cert.NotAfter
 	}
-	return now.Local.Sub(opened) > signed.MaxValidity
+	return now.Local.Sub(x.opened) > signed.MaxValidity
 }
 
 // next moves x to the state that its age asks for. The caller holds mu.

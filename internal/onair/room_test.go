@@ -61,6 +61,7 @@ func TestBulletinsOfAMorning(t *testing.T) {
 		t.Errorf("%d stops are kept beside their transmissions", len(table.orders))
 	}
 	table.Tick(at(2 * time.Hour))
+	table.Tick(at(all*time.Second + signed.MaxValidity + 1))
 	if len(table.byID)+len(table.gone) != 0 {
 		t.Errorf("%d transmissions and the ids of %d outlive their certificates", len(table.byID), len(table.gone))
 	}
@@ -118,5 +119,53 @@ func TestIssuerAfterTheClock(t *testing.T) {
 	}
 	if got := round(123*time.Second, wire.ObjectStop, order); !slices.Contains(got, Stopped) {
 		t.Errorf("the stop came again with its issuer known, and yet: %v", got)
+	}
+}
+
+// TestReplayUnderAClockTurnedBack: an upstream that turns network time back, or forth and back, cannot make the node
+// take what is over; a streamer whose own clock was set back is heard.
+func TestReplayUnderAClockTurnedBack(t *testing.T) {
+	a := newAuthority(t)
+	day := 20 * time.Hour // within the issuer's life
+	base := epoch.Add(day)
+	turned := base
+	table := New(Options{Trust: identity.NewTrust(a.roots, func() time.Time { return turned.Time() }), Upstreams: 1})
+	at := func(local, network time.Duration) Now {
+		turned = base.Add(network)
+		return Now{Local: at(local).Local, Network: turned, Synced: true}
+	}
+	made := func(n byte, fence uint64, from time.Duration) *station {
+		return newStation(t, a.issuer, n, func(c *signed.SessionCert) {
+			begin := base.Add(from)
+			c.Fence, c.T0, c.NotBefore, c.NotAfter = fence, begin, begin.Time().Unix()-5, begin.Time().Unix()+3600
+		})
+	}
+	old, today, heard := made(1, 3, -10*time.Hour), made(2, 4, -2*time.Hour), made(3, 5, 0)
+	heard.open(t, table, at(0, 0))
+	for _, b := range heard.beacons(t, base.Add(time.Second), 1, wire.ObjectSession, heard.raw) {
+		if x, _ := table.Beacon(at(time.Second, time.Second), b, 0); x == nil {
+			t.Fatal("a beacon was not believed")
+		}
+	}
+	if _, err := table.Stop(at(2*time.Second, 2*time.Second), stop(t, a.issuer, heard), nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []*station{old, today} {
+		if events, err := table.Session(at(time.Minute, -10*time.Hour), s.raw, nil); !errors.Is(err, ErrRefused) && !errors.Is(err, identity.ErrNotYetValid) || events != nil {
+			t.Errorf("with the clock turned back by ten hours: %v, %v; want it refused", kinds(events), err)
+		}
+	}
+	if events, err := table.Session(at(time.Minute, -2*time.Hour), today.raw, nil); !errors.Is(err, ErrRefused) {
+		t.Errorf("with the clock turned back by two hours: %v, %v; want %v", kinds(events), err, ErrRefused)
+	}
+	if got := kinds(table.Tick(at(2*time.Minute, 3*time.Hour))); !slices.Equal(got, []Kind{Expired}) {
+		t.Fatalf("with the clock turned forth: %v", got)
+	}
+	if events, err := table.Session(at(3*time.Minute, time.Minute), heard.raw, nil); !errors.Is(err, ErrRefused) {
+		t.Errorf("stopped, with the clock turned forth and back: %v, %v; want %v", kinds(events), err, ErrRefused)
+	}
+	restarted := made(4, 6, -5*time.Hour)
+	if events, err := table.Session(at(4*time.Minute, -5*time.Hour), restarted.raw, nil); err != nil || !slices.Contains(kinds(events), Opened) {
+		t.Errorf("the streamer's own clock was set back: %v, %v; want it opened", kinds(events), err)
 	}
 }
