@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/csv"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -51,6 +53,9 @@ func userAdd() program.Command {
 			if err != nil {
 				return program.Usagef("--zone: %v", err)
 			}
+			if err := checkRole(*role); err != nil {
+				return err
+			}
 			password, err := bufio.NewReader(io.LimitReader(std.In, 4096)).ReadString('\n')
 			if err != nil && !errors.Is(err, io.EOF) {
 				return fmt.Errorf("read password: %w", err)
@@ -67,6 +72,18 @@ func userAdd() program.Command {
 			return err
 		})
 	}}
+}
+
+// checkRole returns what is wrong with a role on the command line.
+func checkRole(role string) error {
+	if accounts.Role(role).Valid() {
+		return nil
+	}
+	var names []string
+	for _, r := range accounts.Roles() {
+		names = append(names, string(r))
+	}
+	return program.Usagef("--role %q: want one of %s", role, strings.Join(names, ", "))
 }
 
 func zoneImport() program.Command {
@@ -94,51 +111,68 @@ func readZones(path string) ([]store.Zone, error) {
 		return nil, err
 	}
 	defer f.Close()
-	r := csv.NewReader(f)
+	in := bufio.NewReader(f)
+	if mark, err := in.Peek(3); err == nil && string(mark) == "\ufeff" {
+		_, _ = in.Discard(3) // is there
+	}
+	r := csv.NewReader(in)
 	r.FieldsPerRecord = 2
 	r.TrimLeadingSpace = true
-	rows, err := r.ReadAll()
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", path, err)
-	}
 	var list []store.Zone
-	for i, row := range rows {
-		code := strings.TrimSpace(strings.TrimPrefix(row[0], "\ufeff"))
-		if i == 0 && strings.EqualFold(code, "code") {
+	for first := true; ; first = false {
+		row, err := r.Read()
+		if errors.Is(err, io.EOF) {
+			return list, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", path, err)
+		}
+		code := strings.TrimSpace(row[0])
+		if first && strings.EqualFold(code, "code") {
 			continue
 		}
 		z, err := zone.Parse(code)
 		if err != nil {
-			return nil, fmt.Errorf("read %s, line %d: %w", path, i+1, err)
+			line, _ := r.FieldPos(0)
+			return nil, fmt.Errorf("read %s, line %d: %w", path, line, err)
 		}
 		list = append(list, store.Zone{Code: z, Name: strings.TrimSpace(row[1]), Parent: z.Parent()})
 	}
-	return list, nil
 }
 
 func tokenAdd() program.Command {
 	return program.Command{Name: "token add", About: "print a new token: to enrol one relay or client, or for a machine's API calls", Setup: func(flags *flag.FlagSet) program.Action {
 		kind := flags.String("kind", "", "`KIND`: relay, client or api")
-		name := flags.String("name", "", "`NAME` of the node or machine")
+		name := flags.String("name", "", "`NAME` of the node or machine; of a machine: \"api\" if it has none")
 		place := flags.String("zone", "", "its `ZONE`")
 		role := flags.String("role", "", "`ROLE` of an API token")
 		ttl := flags.Duration("ttl", 24*time.Hour, "how long it can be used; 0: an API token without end")
 		return withStore(flags, func(ctx context.Context, std program.IO, cfg Config, st *store.Store, _ []string) error {
 			z, err := zone.Parse(*place)
-			if err != nil {
+			switch {
+			case !slices.Contains([]string{"relay", "client", "api"}, *kind):
+				return program.Usagef("--kind %q: want relay, client or api", *kind)
+			case err != nil:
 				return program.Usagef("--zone: %v", err)
-			}
-			if *kind == "api" && !flagSet(flags, "ttl") {
-				*ttl = 0
+			case strings.TrimSpace(*name) == "" && *kind != "api":
+				return program.Usagef("--name is missing: what people will call the %s", *kind)
+			case *ttl < 0:
+				return program.Usagef("--ttl %v: want a time to come", *ttl)
 			}
 			var text string
-			switch *kind {
-			case "api":
-				text, err = addMachine(ctx, st, accounts.Machine{Name: *name, Role: accounts.Role(*role), Zone: z, TTL: *ttl, By: by})
-			case "relay", "client":
+			if *kind == "api" {
+				if err := checkRole(*role); err != nil {
+					return err
+				}
+				if !flagSet(flags, "ttl") {
+					*ttl = 0
+				}
+				text, err = addMachine(ctx, st, accounts.Machine{Name: cmp.Or(*name, "api"), Role: accounts.Role(*role), Zone: z, TTL: *ttl, By: by})
+			} else {
+				if *role != "" {
+					return program.Usagef("--role %q: a %s has none, only an API token", *role, *kind)
+				}
 				text, err = addEnrolment(ctx, cfg, st, std, identity.Kind(*kind), *name, z, *ttl)
-			default:
-				return program.Usagef("--kind %q: want relay, client or api", *kind)
 			}
 			if err != nil {
 				return err
@@ -160,13 +194,16 @@ func addMachine(ctx context.Context, st *store.Store, m accounts.Machine) (strin
 		return "", err
 	}
 	secret, _, err := a.AddMachine(ctx, m)
+	if errors.Is(err, accounts.ErrZone) {
+		err = fmt.Errorf("add token %q: %w %q", m.Name, err, m.Zone)
+	}
 	return secret, err
 }
 
 // addEnrolment makes a one-time token that pins this streamer's root.
 func addEnrolment(ctx context.Context, cfg Config, st *store.Store, std program.IO, kind identity.Kind, name string, z zone.Zone, ttl time.Duration) (string, error) {
-	if ttl <= 0 {
-		return "", program.Usagef("--ttl %v: an enrolment token must end", ttl)
+	if ttl == 0 {
+		return "", program.Usagef("--ttl 0: an enrolment token must end")
 	}
 	i, err := openIssuer(ctx, cfg, st, logging.New(std.Err, slog.LevelWarn))
 	if err != nil {

@@ -4,8 +4,11 @@ package main
 
 import "dongthanh/internal/program"
 
-func main() {
-	program.Program{
+func main() { commands().Main() }
+
+// commands is the program with all that it can be told.
+func commands() program.Program {
+	return program.Program{
 		Name:  "streamer",
 		About: "takes the voice of an official and sends it to the loudspeakers",
 		Commands: []program.Command{
@@ -17,5 +20,5 @@ func main() {
 			tokenList(),
 			tokenRevoke(),
 		},
-	}.Main()
+	}
 }

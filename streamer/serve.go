@@ -74,6 +74,7 @@ func (s *streamer) open(ctx context.Context) (err error) {
 		return err
 	}
 	s.admin.AddCheck("database", s.store.Check)
+	s.admin.AddCheck("store", s.store.Check)
 	if s.issuer, err = openIssuer(ctx, s.cfg, s.store, s.log); err != nil {
 		return err
 	}
@@ -90,7 +91,7 @@ func (s *streamer) open(ctx context.Context) (err error) {
 		return err
 	}
 	if s.mics, err = ingest.NewMicrophones(s.cfg.WebRTC, s.log, s.reg); err != nil {
-		return err
+		return fmt.Errorf("webrtc.listen: %w", err)
 	}
 	s.web = web.New(ctx, s.cfg.HTTP, s.routes(), s.log)
 	return s.web.Listen()
@@ -174,7 +175,7 @@ func (s *streamer) run(ctx context.Context) error {
 		endHub()
 		return nil
 	})
-	s.log.Info("streamer is up", "console", "http://"+s.web.Addr().String(), "version", program.Version(), "redis", s.redis.Address())
+	s.log.Info("streamer is up", "console", s.web.URL(), "version", program.Version(), "redis", s.redis.Address())
 	return group.Wait()
 }
 

@@ -156,6 +156,17 @@ func (s *Server) Addr() net.Addr {
 	return s.listeners[0].Addr()
 }
 
+// URL is where a browser on this machine finds the first address; empty before Listen.
+func (s *Server) URL() string {
+	switch {
+	case s.Addr() == nil:
+		return ""
+	case s.cfg.TLS.Cert != "":
+		return "https://" + s.Addr().String()
+	}
+	return "http://" + s.Addr().String()
+}
+
 // Run serves until ctx ends, gives requests 2 s to finish, and cuts the connections of those that have not.
 func (s *Server) Run(ctx context.Context) error {
 	ctx, end := context.WithCancelCause(ctx)
