@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"math"
 	"net"
 	"net/http"
 	"os"
@@ -29,6 +30,7 @@ func TestSystem(t *testing.T) {
 	m := r.machine()
 	t.Run("contract", func(t *testing.T) { testContract(t, r, m) })
 	t.Run("only the commune that was chosen hears", func(t *testing.T) { testOneCommune(t, r, m) })
+	t.Run("a file sounds whole", func(t *testing.T) { testWholeFile(t, r, m) })
 	t.Run("browser", func(t *testing.T) { testBrowser(t, r) })
 	t.Run("an emergency breaks in", func(t *testing.T) { testEmergency(t, r) })
 	t.Run("refusals", func(t *testing.T) { testRefusals(t, r) })
@@ -136,6 +138,37 @@ func testOneCommune(t *testing.T, r *rig, m caller) {
 	for n := 4; n <= 6; n++ {
 		if !r.heard(t, n).silent(began, stopped.Add(2*time.Second)) {
 			t.Errorf("loudspeaker %d, of the other commune, made a sound", n)
+		}
+	}
+}
+
+// testWholeFile plays three seconds of a tone: nothing is cut, nothing added, and it is as loud as it was.
+func testWholeFile(t *testing.T, r *rig, m caller) {
+	began := time.Now()
+	id := m.speak(t, m.upload(t, 500, 3), nil, commune2+"/03")
+	eventually(t, 10*time.Second, "it ends", func() bool { return m.session(t, id).State == "ended" })
+	ended := time.Now()
+	<-time.After(settled)
+	p := r.heard(t, 6)
+	_, first, last := p.tonal(500, began, ended.Add(settled))
+	if length := last.Sub(first); length < 2960*time.Millisecond || length > 3040*time.Millisecond {
+		t.Errorf("three seconds sound for %v", length)
+	}
+	if late := last.Sub(ended); late > 1500*time.Millisecond {
+		t.Errorf("it sounds %v after its session has ended", late)
+	}
+	const amplitude = 11600
+	sum, n := 0.0, 0
+	for _, x := range p.between(first.Add(500*time.Millisecond), first.Add(2500*time.Millisecond)) {
+		sum += x * x
+		n++
+	}
+	if level := 10 * math.Log10(2*sum/float64(n)/(amplitude*amplitude)); math.Abs(level) > 1 {
+		t.Errorf("it sounds %+.1f dB louder than it was", level)
+	}
+	for n := 1; n <= 5; n++ {
+		if !r.heard(t, n).silent(began, ended) {
+			t.Errorf("loudspeaker %d, of another hamlet, made a sound", n)
 		}
 	}
 }
