@@ -7,6 +7,7 @@
 package origin
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -229,11 +230,15 @@ func (t *Transmission) open() error {
 	second := int64(t.cert.T0) / int64(time.Second)
 	t.cert.NotBefore = second - early
 	t.cert.NotAfter = t.cert.NotBefore + int64(t.plan.Validity/time.Second)
+	der := t.issuer.DER()
 	raw, err := t.issuer.Session(t.cert)
+	if now := t.issuer.DER(); err == nil && !bytes.Equal(der, now) { // it was renewed meanwhile: nobody could verify
+		der = now
+		raw, err = t.issuer.Session(t.cert)
+	}
 	if err != nil {
 		return fmt.Errorf("sign session certificate: %w", err)
 	}
-	der := t.issuer.DER()
 	t.beacons = append(objectBeacons(t.id, wire.ObjectSession, raw), objectBeacons(t.id, wire.ObjectIssuer, der)...)
 	t.sink.Open(&cluster.Transmission{Cert: t.cert, Raw: raw, Issuer: der})
 	return nil
