@@ -121,7 +121,8 @@ func (t *table) lose(id string) {
 // report takes a verified report, unless it is no newer than the last, and reports whether it changed who hears what.
 // The figures in it change with each, which is no reason to wake anybody.
 func (t *table) report(r signed.Report, at time.Time) (changed bool) {
-	if old, ok := t.reports[r.Node]; ok && r.Number <= old.Number {
+	// The number falls where a node lost its count of starts, with a new disk; a replayed report has an older time too.
+	if old, ok := t.reports[r.Node]; ok && r.Number <= old.Number && r.At <= old.At {
 		return false
 	}
 	t.reports[r.Node] = heard{r, at}

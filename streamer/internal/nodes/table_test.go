@@ -60,6 +60,12 @@ func TestListeners(t *testing.T) {
 			t.report(signed.Report{Node: "a", Number: 2, Transmission: [16]byte{1}}, start)
 			t.report(hears("a", 1), start)
 		}, Listeners{Expected: 2, Missing: []string{"a", "b"}}},
+		{"its count of starts was lost", func(t *table) {
+			t.report(signed.Report{Node: "a", Number: 7 << 40, At: 100, Transmission: [16]byte{1}}, start)
+			again := hears("a", 1<<40)
+			again.At = 101
+			t.report(again, start)
+		}, Listeners{Expected: 2, Hearing: []string{"a"}, Missing: []string{"b"}}},
 		{"it falls silent", func(t *table) {
 			t.report(hears("a", 1), start)
 			t.report(signed.Report{Node: "a", Number: 2, Transmission: [16]byte{1}}, start)
