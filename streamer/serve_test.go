@@ -110,7 +110,7 @@ func TestServe(t *testing.T) {
 	if line := said("session ended"); line["reason"] != "shutdown" {
 		t.Errorf("the session ended because of %v", line["reason"])
 	}
-	for range lines { //nolint:revive // until it has ended
+	for range lines { // until it has ended
 	}
 	if code := <-exit; code != program.ExitOK {
 		t.Errorf("exit %d, want 0", code)

@@ -65,7 +65,7 @@ func (c caller) listen(url string) *stream {
 	}()
 	c.t.Cleanup(func() {
 		cancel()
-		for range s.events { //nolint:revive // until it has ended
+		for range s.events { // until it has ended
 		}
 		_ = response.Body.Close()
 	})

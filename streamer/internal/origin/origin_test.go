@@ -24,6 +24,7 @@ import (
 
 // TestTone sends a tone whose last frame is not full, and hears all of it at the right instant, whatever the packets.
 func TestTone(t *testing.T) {
+	t.Parallel()
 	i := newIssuer(t, signed.ClassEmergency)
 	for _, c := range []struct {
 		frames int
@@ -81,10 +82,11 @@ func power(pcm []float32) (sum float64) {
 // TestTimeMap: the certificate's time map is exact, to the nanosecond, and each packet leaves when its last frame was
 // read.
 func TestTimeMap(t *testing.T) {
+	t.Parallel()
 	i := newIssuer(t, signed.ClassEmergency)
 	for _, frames := range []int{1, 2, 3} {
 		p := plan(func(p *Plan) { p.Frames = frames })
-		k := transmit(t, p, i, seconds(3), nil)
+		k := transmit(t, p, i, seconds(1.5), nil)
 		k.hear(t, p, i)
 		cert := k.opened[0].Cert
 		if cert.T0.Time().UTC() != begin {
@@ -112,6 +114,7 @@ func TestTimeMap(t *testing.T) {
 
 // TestBeacons: everything thrice in the first 200 ms, then the certificate each second with one of the other parts.
 func TestBeacons(t *testing.T) {
+	t.Parallel()
 	i := newIssuer(t, signed.ClassEmergency)
 	var many []zone.Zone
 	for n := range signed.MaxZones {
@@ -194,6 +197,7 @@ func hashOf(all []wire.BeaconBody, kind wire.ObjectKind) []byte {
 
 // TestAnnounce: a stop in beacons after the end, in order with what was sent before.
 func TestAnnounce(t *testing.T) {
+	t.Parallel()
 	i := newIssuer(t, signed.ClassEmergency)
 	k := &take{}
 	synctest.Test(t, func(t *testing.T) {
@@ -227,6 +231,7 @@ func TestAnnounce(t *testing.T) {
 }
 
 func TestEnds(t *testing.T) {
+	t.Parallel()
 	i := newIssuer(t, signed.ClassEmergency)
 	for _, c := range []struct {
 		name    string
@@ -280,6 +285,7 @@ func TestEnds(t *testing.T) {
 // TestStalledClock: when the streamer's process was held up, it catches up at once: no sample is lost, the time map
 // stays, and afterwards all is on time again.
 func TestStalledClock(t *testing.T) {
+	t.Parallel()
 	i := newIssuer(t, signed.ClassEmergency)
 	p := plan()
 	src := seconds(3)
@@ -310,9 +316,10 @@ func TestStalledClock(t *testing.T) {
 
 // TestSmallEnough: no music, however rich, makes a packet that some path would not carry.
 func TestSmallEnough(t *testing.T) {
+	t.Parallel()
 	i := newIssuer(t, signed.ClassEmergency)
 	p := plan(func(p *Plan) { p.Encoder.Bitrate = 80000 })
-	k := transmit(t, p, i, &noise{rng: rand.New(rand.NewPCG(1, 2)), left: 250}, nil)
+	k := transmit(t, p, i, &noise{rng: rand.New(rand.NewPCG(1, 2)), left: 150}, nil)
 	if k.err != nil {
 		t.Fatal(k.err)
 	}
@@ -345,6 +352,7 @@ func (s *noise) Read(frame []float32) error {
 }
 
 func TestLevel(t *testing.T) {
+	t.Parallel()
 	i := newIssuer(t, signed.ClassEmergency)
 	transmit(t, plan(), i, seconds(2), func(x *Transmission, _ context.CancelFunc) {
 		if l := x.Level(); l.RMS > -100 || l.Peak > -100 || l.Momentary > -100 {
@@ -359,6 +367,7 @@ func TestLevel(t *testing.T) {
 }
 
 func TestRefused(t *testing.T) {
+	t.Parallel()
 	normal := newIssuer(t, signed.ClassNormal)
 	p := plan(func(p *Plan) { p.Class = signed.ClassEmergency })
 	k := transmit(t, p, normal, seconds(1), nil)
@@ -378,6 +387,7 @@ func TestRefused(t *testing.T) {
 
 // TestNoTwoAlike: an incarnation shares nothing with another one of the same session from which a nonce is made.
 func TestNoTwoAlike(t *testing.T) {
+	t.Parallel()
 	i := newIssuer(t, signed.ClassEmergency)
 	ids, ssrcs, keys := map[packet.TransmissionID]bool{}, map[uint32]bool{}, map[string]bool{}
 	const n = 50
