@@ -57,7 +57,6 @@ type bed struct {
 	server   *httptest.Server
 	ahead    atomic.Int64 // by how much the accounts' clock is ahead
 	log      lockedBuffer
-	enrolled int
 }
 
 type lockedBuffer struct {

@@ -43,13 +43,13 @@ func TestSessionOfAFile(t *testing.T) {
 		t.Errorf("zones = %v, want the one that holds both", z)
 	}
 
-	live := lan.until(id, "live")
+	lan.until(id, "live")
 	x, err := b.sessions.Get(t.Context(), id)
 	b.must(err)
 	raw, err := hears.SignReport(signed.Report{Version: 1, Node: hears.Node.ID, Number: 1, Transmission: x.Transmission, Hearing: true})
 	b.must(err)
 	b.picture.Reports([][]byte{raw})
-	live = lan.get("/sessions/" + id)
+	live := lan.get("/sessions/" + id)
 	l := at(live.body, "listeners").(object)
 	if keys := slices.Sorted(maps.Keys(l)); !slices.Equal(keys, []string{"expected", "hearing", "missing"}) {
 		t.Errorf("listeners have %q", keys)
