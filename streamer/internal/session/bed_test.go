@@ -350,6 +350,13 @@ func (f *faulty) EnsureZoneKey(ctx context.Context, z zone.Zone, at time.Time) (
 	return f.Store.EnsureZoneKey(ctx, z, at)
 }
 
+func (f *faulty) NextFence(ctx context.Context, class string) (uint64, error) {
+	if err := f.wait(ctx, "fence"); err != nil {
+		return 0, err
+	}
+	return f.Store.NextFence(ctx, class)
+}
+
 func (f *faulty) SetLive(ctx context.Context, id string, at time.Time) error {
 	if err := f.wait(ctx, "live"); err != nil {
 		return err

@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"dongthanh/internal/signed"
 	"dongthanh/internal/zone"
 	"dongthanh/streamer/internal/origin"
 	"dongthanh/streamer/internal/store"
@@ -228,6 +229,49 @@ func TestDatabaseHangs(t *testing.T) {
 		b.check(x.ID, store.SessionEnded, "stop", "minh")
 		if b.mapped(x.ID) {
 			t.Error("the session is not forgotten")
+		}
+	})
+}
+
+// TestEmergencyWithoutADisk: a disk that takes nothing holds no emergency, and learns of it when it is back.
+func TestEmergencyWithoutADisk(t *testing.T) {
+	inTime(t, func(t *testing.T, b *bed) {
+		b.store.hang("create", "fence", "live", "end")
+		if _, _, err := b.Start(t.Context(), browser("33")); err == nil {
+			t.Error("an ordinary session has started without a record")
+		}
+		asked := time.Now()
+		var fences []uint64
+		for range fencesAhead + 2 {
+			r := browser("31")
+			r.Class = signed.ClassEmergency
+			x := b.begin(r)
+			src, _ := speaker(2, io.EOF)
+			b.must(b.Attach(x.ID, src))
+			b.until(x.ID, store.SessionLive)
+			if took := time.Since(asked); took > emergencyWait+time.Second {
+				t.Errorf("on air after %v", took)
+			}
+			x = b.until(x.ID, store.SessionEnded)
+			fences = append(fences, x.Fence)
+			asked = time.Now()
+		}
+		for i := 1; i < len(fences); i++ {
+			if fences[i] <= fences[i-1] {
+				t.Errorf("fences %v do not rise", fences)
+			}
+		}
+		b.store.hang()
+		time.Sleep(storeAgain + storeWait)
+		list, err := b.store.Sessions(t.Context(), "", 50)
+		b.must(err)
+		if len(list) != len(fences) {
+			t.Fatalf("%d records, want %d", len(list), len(fences))
+		}
+		for i, x := range list {
+			if want := fences[len(fences)-1-i]; x.State != store.SessionEnded || x.Fence != want || x.Started.IsZero() || x.EndReason != "source_end" {
+				t.Errorf("record %+v, want fence %d", x, want)
+			}
 		}
 	})
 }

@@ -67,6 +67,9 @@ func (l *live) count() {
 func (l *live) conclude() {
 	x := l.record()
 	for !l.save("end", func(ctx context.Context) error {
+		if err := l.catchUp(ctx, x); err != nil {
+			return err
+		}
 		return errors.Join(
 			l.m.Records.EndSession(ctx, x.ID, x.State, x.Ended, x.EndedBy, x.EndReason),
 			l.m.Records.RecordListeners(ctx, x.ID, x.Expected, x.Heard))
@@ -80,6 +83,24 @@ func (l *live) conclude() {
 	l.m.mu.Lock()
 	delete(l.m.live, x.ID)
 	l.m.mu.Unlock()
+}
+
+// catchUp writes the record of an emergency that began while the disk failed, and draws fences for those to come.
+func (l *live) catchUp(ctx context.Context, x store.Session) error {
+	if l.unrecorded {
+		if _, _, err := l.m.Records.CreateSession(ctx, x, nil); err != nil {
+			return err
+		}
+		l.unrecorded = false
+		err := l.m.Records.SetTransmission(ctx, x.ID, x.Transmission, x.Fence)
+		if !x.Started.IsZero() {
+			err = errors.Join(err, l.m.Records.SetLive(ctx, x.ID, x.Started))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return l.m.fences.fill(ctx)
 }
 
 // save writes to the database and logs a failure: a disk that fails silences nobody. It reports whether to go on.

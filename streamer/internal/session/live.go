@@ -26,6 +26,7 @@ const (
 	validity        = signed.MaxValidity
 	farewellBeacons = 5               // one a second; they outlast the 4 s of a relay's ring
 	storeWait       = 5 * time.Second // a database that hangs must not hold a session
+	emergencyWait   = time.Second     // and an emergency even less
 )
 
 // ending says who or what ends a session, and why, as the record tells it.
@@ -51,6 +52,8 @@ type live struct {
 	announced bool      // listeners may have heard of the transmission
 	first     time.Time // when the first packet was sent; zero: none was
 	order     []byte    // the signed stop, once there is one
+
+	unrecorded bool // the disk has no record yet: an emergency did not wait for it. keep's own once it runs
 
 	mu       sync.Mutex // guards what follows
 	rec      store.Session
@@ -253,7 +256,7 @@ func (l *live) prepare() (*origin.Transmission, error) {
 	if err != nil {
 		return nil, err
 	}
-	fence, err := l.m.Records.NextFence(ctx, x.Class)
+	fence, err := l.m.fences.next(ctx, x.Class)
 	if err != nil {
 		return nil, err
 	}

@@ -123,6 +123,8 @@ type Options struct {
 type Manager struct {
 	Options
 
+	fences *fences
+
 	starting sync.Mutex // held from the look for a conflict until the session counts as one, over the database
 
 	mu       sync.Mutex // guards what follows; never held over the database, since a stop needs it
@@ -142,7 +144,13 @@ func NewManager(ctx context.Context, o Options) (*Manager, error) {
 	if len(ended) > 0 {
 		o.Log.Warn("sessions were interrupted by a restart", "sessions", ended)
 	}
-	return &Manager{Options: o, live: map[string]*live{}, watchers: map[chan store.Session]struct{}{}, closed: make(chan struct{})}, nil
+	f := &fences{draw: o.Records.NextFence, log: o.Log}
+	if err := f.fill(ctx); err != nil {
+		return nil, err
+	}
+	return &Manager{
+		Options: o, fences: f, live: map[string]*live{}, watchers: map[chan store.Session]struct{}{}, closed: make(chan struct{}),
+	}, nil
 }
 
 // Close stops every session, with a signed stop, and returns when all have ended. Call it once.
@@ -186,14 +194,24 @@ func (m *Manager) Start(ctx context.Context, r Request) (store.Session, bool, er
 func (m *Manager) admit(ctx context.Context, x store.Session, r Request, p profile, src ingest.Source) (store.Session, bool, error) {
 	m.starting.Lock()
 	defer m.starting.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, storeWait)
+	wait := storeWait
+	if r.Class == signed.ClassEmergency {
+		wait = emergencyWait
+	}
+	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	if busy := conflict(m.onAir(), x); busy != nil && r.Replay == nil {
 		return store.Session{}, false, &BusyError{Session: *busy}
 	}
-	x, again, err := m.Records.CreateSession(ctx, x, r.Replay)
-	if err != nil {
+	recorded, again, err := m.Records.CreateSession(ctx, x, r.Replay)
+	unrecorded := diskFault(err) && r.Class == signed.ClassEmergency
+	switch {
+	case unrecorded:
+		m.Log.Error("emergency without a record: the disk fails; it will be written when the disk is back", "session", x.ID, "error", err)
+	case err != nil:
 		return store.Session{}, false, err
+	default:
+		x = recorded
 	}
 	if again {
 		if x.EndReason == reasonBusy {
@@ -205,6 +223,7 @@ func (m *Manager) admit(ctx context.Context, x store.Session, r Request, p profi
 		return x, true, nil
 	}
 	l := newLive(m, x, r, p)
+	l.unrecorded = unrecorded
 	if src != nil {
 		l.source <- src
 		l.attached = true
