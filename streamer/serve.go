@@ -42,6 +42,7 @@ type streamer struct {
 	admin *health.Server
 
 	store    *store.Store
+	time     clock.Root
 	issuer   *issuer.Issuer
 	accounts *accounts.Accounts
 	library  *library.Library
@@ -74,7 +75,6 @@ func (s *streamer) open(ctx context.Context) (err error) {
 		return err
 	}
 	s.admin.AddCheck("database", s.store.Check)
-	s.admin.AddCheck("store", s.store.Check)
 	if s.issuer, err = openIssuer(ctx, s.cfg, s.store, s.log); err != nil {
 		return err
 	}
@@ -99,7 +99,11 @@ func (s *streamer) open(ctx context.Context) (err error) {
 
 // openNodes builds the fan-out, the picture of the nodes and the sessions: each needs another one of them.
 func (s *streamer) openNodes(ctx context.Context) (err error) {
-	root := clock.NewRoot(mediaclock.NewMonotonic(), time.Now())
+	root, err := openTime(ctx, s.store, time.Now(), s.log)
+	if err != nil {
+		return err
+	}
+	s.time = root
 	s.picture, err = nodes.New(ctx, nodes.Options{
 		Enrolled: s.store.Nodes,
 		Enroller: s.issuer,
@@ -161,6 +165,7 @@ func (s *streamer) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.hub.Run(hubCtx) })
 	group.Go(func() error { return s.admin.Run(ctx) })
+	group.Go(func() error { return noteTime(ctx, s.store, s.time, s.log) })
 	group.Go(func() error { return s.issuer.Run(ctx) })
 	group.Go(func() error { return s.picture.Run(ctx) })
 	group.Go(func() error { return membership.NewMirror(s.redis, s.picture, s.log).Run(hubCtx) }) // it shows their end
