@@ -3,7 +3,7 @@
 #
 #   tools/with.sh THING... -- COMMAND [ARG...]     (from the folder of go.mod)
 #
-# Things: go opus redis chromium ffmpeg fonts srtp. Nothing is asked of the network when nothing is
+# Things: go opus redis chromium ffmpeg fonts srtp espeak ip. Nothing is asked of the network when nothing is
 # missing. Where something cannot be installed, one line says what and why, and the exit code is 1.
 set -eu
 
@@ -63,6 +63,8 @@ missing() {
 	ffmpeg) have ffmpeg || echo ffmpeg ;;
 	fonts) have fc-list && [ -n "$(fc-list :lang=vi)" ] || echo fontconfig fonts-dejavu-core ;;
 	srtp) pkg-config --exists libsrtp2 2>/dev/null || echo libsrtp2-dev ;;
+	espeak) have espeak-ng || echo espeak-ng ;;
+	ip) have ip || echo iproute2 ;;
 	*) fail "tools/with.sh knows no \"$1\"" ;;
 	esac
 }
