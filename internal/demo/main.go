@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -23,6 +24,9 @@ import (
 
 // marker tells a directory that the demo may wipe from any other.
 const marker = ".dongthanh-demo"
+
+// maxSpeakers bounds the processes of one machine; their administration ports lie above 9100.
+const maxSpeakers = 400
 
 // userName is the demo's one official.
 const userName = "canbo"
@@ -62,8 +66,8 @@ func demo(ctx context.Context, o options) error {
 		<-gone
 		cancel()
 	}()
-	if o.speakers < 1 || o.speakers > 40 {
-		return fmt.Errorf("SPEAKERS=%d: want 1 to 40", o.speakers)
+	if o.speakers < 1 || o.speakers > maxSpeakers {
+		return fmt.Errorf("SPEAKERS=%d: want 1 to %d", o.speakers, maxSpeakers)
 	}
 	parts := plan(o)
 	if err := portsFree(parts, o); err != nil {
@@ -103,11 +107,12 @@ func portsFree(parts []part, o options) error {
 		}
 	}
 	for _, port := range tcp {
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err != nil {
+		if err := portFree("127.0.0.1", port); err != nil {
 			return busy(port, "TCP", port == o.port, err)
 		}
-		_ = l.Close() // it was only asked for
+	}
+	if err := portFree("::1", o.port); errors.Is(err, syscall.EADDRINUSE) { // a machine may have no IPv6
+		return busy(o.port, "TCP", true, err)
 	}
 	for _, port := range udp {
 		c, err := net.ListenPacket("udp", fmt.Sprintf("127.0.0.1:%d", port))
@@ -117,6 +122,14 @@ func portsFree(parts []part, o options) error {
 		_ = c.Close() // it was only asked for
 	}
 	return nil
+}
+
+func portFree(host string, port int) error {
+	l, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+	if err != nil {
+		return err
+	}
+	return l.Close() // it was only asked for
 }
 
 func busy(port int, network string, console bool, err error) error {
