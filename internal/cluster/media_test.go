@@ -70,9 +70,7 @@ func TestMediaGoesWhereItIsMeantTo(t *testing.T) {
 		here.hears(x, p)
 	}
 	for _, s := range []*speaker{here, standby} {
-		s.wait("the beacon", func() bool {
-			return slices.ContainsFunc(s.got, func(h heard) bool { return h.kind == wire.Beacon && string(h.body) == string(raw) })
-		})
+		s.hearsBeacon(raw)
 	}
 	standby.settle(false)
 	there.settle(true)

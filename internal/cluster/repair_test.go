@@ -100,7 +100,7 @@ func TestMissingIsAskedForUpstreamOnce(t *testing.T) {
 	b.fed(x, 3, 3)
 	nothing, first := x.beacon(t, wire.ObjectSession, seq.MaxIndex) // one below index 0: nothing was sent yet
 	b.Beacon(nothing, first)
-	all[0].wait("the first beacon", func() bool { return all[0].counted(wire.Beacon) == 1 })
+	all[0].hearsBeacon(first)
 	for i := range seq.Index(50) {
 		if i != 30 {
 			b.Media(x.packet(t, i))
@@ -139,7 +139,7 @@ func TestMissingIsAskedForUpstreamOnce(t *testing.T) {
 	// A beacon's word makes it exist.
 	body, raw := x.beacon(t, wire.ObjectSession, 302)
 	b.Beacon(body, raw)
-	all[0].wait("the beacon", func() bool { return all[0].counted(wire.Beacon) == 2 })
+	all[0].hearsBeacon(raw)
 	ask(301, 0b111)
 	b.up.wait(t, "a second request", func() bool { return len(b.up.nacks) == 2 })
 	if n := b.up.nacks[1]; n.Base != 301 || n.Bitmap != 0b11 {

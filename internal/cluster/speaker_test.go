@@ -297,6 +297,14 @@ func (s *speaker) hears(x *transmission, p packet.Packet) {
 	})
 }
 
+// hearsBeacon waits for a beacon by its body. It may come twice: the greeting of a new subscriber holds it too.
+func (s *speaker) hearsBeacon(body []byte) {
+	s.t.Helper()
+	s.wait("a beacon", func() bool {
+		return slices.ContainsFunc(s.got, func(h heard) bool { return h.kind == wire.Beacon && string(h.body) == string(body) })
+	})
+}
+
 // forget clears what came.
 func (s *speaker) forget() { s.change(func() { s.got = nil }) }
 
