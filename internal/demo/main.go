@@ -4,12 +4,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/signal"
@@ -41,13 +43,11 @@ type options struct {
 }
 
 func main() {
-	var o options
-	flag.IntVar(&o.port, "port", 8080, "port of the console")
-	flag.IntVar(&o.speakers, "speakers", 6, "number of virtual loudspeakers")
-	flag.StringVar(&o.dir, "dir", "var/run-demo", "directory of the demo; wiped at start")
-	flag.StringVar(&o.redisURL, "redis-url", "", "redis://…; empty: embedded")
-	flag.BoolVar(&o.announce, "announce", true, "play the announcement")
-	flag.Parse()
+	o, err := readOptions(os.Args[1:])
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "make run:", err)
+		os.Exit(2)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	if err := demo(ctx, o); err != nil && ctx.Err() == nil {
@@ -55,6 +55,45 @@ func main() {
 		stop()
 		os.Exit(1)
 	}
+}
+
+// readOptions reads the flags and speaks of make run's variables, since those are what people set.
+func readOptions(args []string) (options, error) {
+	var o options
+	within := func(to *int, variable string, most int) func(string) error {
+		return func(text string) error {
+			n, err := strconv.Atoi(text)
+			if err != nil || n < 1 || n > most {
+				return fmt.Errorf("%s=%s: want a number from 1 to %d", variable, text, most)
+			}
+			*to = n
+			return nil
+		}
+	}
+	var wrong error // as it was said, without what flag puts around it
+	keep := func(set func(string) error) func(string) error {
+		return func(text string) error {
+			wrong = set(text)
+			return wrong
+		}
+	}
+	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	o.port, o.speakers, o.announce = 8080, 6, true
+	flags.Func("port", "port of the console", keep(within(&o.port, "PORT", 65535)))
+	flags.Func("speakers", "number of virtual loudspeakers", keep(within(&o.speakers, "SPEAKERS", maxSpeakers)))
+	flags.StringVar(&o.dir, "dir", "var/run-demo", "directory of the demo; wiped at start")
+	flags.StringVar(&o.redisURL, "redis-url", "", "redis://…; empty: embedded")
+	flags.BoolFunc("announce", "play the announcement", keep(func(text string) (err error) {
+		if o.announce, err = strconv.ParseBool(text); err != nil {
+			return fmt.Errorf("ANNOUNCE=%s: want 0 or 1", text)
+		}
+		return nil
+	}))
+	if err := flags.Parse(args); err != nil {
+		return o, cmp.Or(wrong, err)
+	}
+	return o, nil
 }
 
 // demo runs everything until ctx ends or whoever started us is gone.
@@ -66,9 +105,6 @@ func demo(ctx context.Context, o options) error {
 		<-gone
 		cancel()
 	}()
-	if o.speakers < 1 || o.speakers > maxSpeakers {
-		return fmt.Errorf("SPEAKERS=%d: want 1 to %d", o.speakers, maxSpeakers)
-	}
 	parts := plan(o)
 	if err := portsFree(parts, o); err != nil {
 		return err

@@ -104,3 +104,20 @@ func TestClearRefusals(t *testing.T) {
 		t.Errorf("a directory that holds something else: %v", err)
 	}
 }
+
+func TestOptions(t *testing.T) {
+	for _, c := range []struct{ arg, want string }{
+		{"--port=80x", "PORT=80x: want a number from 1 to 65535"},
+		{"--port=99999", "PORT=99999: want a number from 1 to 65535"},
+		{"--speakers=0", "SPEAKERS=0: want a number from 1 to 400"},
+		{"--announce=no", "ANNOUNCE=no: want 0 or 1"},
+	} {
+		if _, err := readOptions([]string{c.arg}); err == nil || err.Error() != c.want {
+			t.Errorf("%s: %v, want %s", c.arg, err, c.want)
+		}
+	}
+	want := options{port: 8090, speakers: 9, dir: "d", redisURL: "redis://r"}
+	if o, err := readOptions(strings.Fields("--port 8090 --speakers 9 --dir d --redis-url redis://r --announce=0")); err != nil || o != want {
+		t.Errorf("%+v, %v, want %+v", o, err, want)
+	}
+}
