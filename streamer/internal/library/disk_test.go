@@ -76,10 +76,10 @@ func TestFullAndReadOnlyDisk(t *testing.T) {
 		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
 	}
 	if err := cmd.Start(); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal(err)
+		if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.ENOSPC) { // a container or chroot: nothing to install
+			t.Skip("no user namespaces here:", err)
 		}
-		t.Skip("no user namespaces here:", err)
+		t.Fatal(err)
 	}
 	if err := cmd.Wait(); err != nil {
 		t.Error(err)
