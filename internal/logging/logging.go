@@ -36,7 +36,11 @@ func Default() Config {
 func New(w io.Writer, level slog.Leveler) *slog.Logger {
 	options := &slog.HandlerOptions{Level: level}
 	safe := escaper{to: w}
-	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+	f, _ := w.(*os.File)
+	if q, ok := w.(*Queue); ok {
+		f = q.file()
+	}
+	if f != nil && term.IsTerminal(int(f.Fd())) {
 		return slog.New(slog.NewTextHandler(safe, options))
 	}
 	return slog.New(slog.NewJSONHandler(safe, options))

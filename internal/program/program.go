@@ -16,8 +16,10 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"dongthanh/internal/config"
+	"dongthanh/internal/logging"
 )
 
 // The exit codes of every program.
@@ -75,7 +77,11 @@ func Usagef(format string, args ...any) error {
 func (p Program) Main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
-	os.Exit(p.Run(ctx, IO{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}, os.Args[1:]))
+	// Whoever reads standard error may hang, and what is logged beside the sound must not wait for them.
+	stderr := logging.NewQueue(os.Stderr)
+	code := p.Run(ctx, IO{In: os.Stdin, Out: os.Stdout, Err: stderr}, os.Args[1:])
+	stderr.Close(time.Second)
+	os.Exit(code)
 }
 
 // Run runs the command that args (without the program's name) name, and returns the exit code.
