@@ -251,7 +251,7 @@ func TestReportsGoUpUnaltered(t *testing.T) {
 }
 
 func TestReportsAreBounded(t *testing.T) {
-	b := &bed{Hub: &Hub{}, t: t}
+	b := &bed{Hub: &Hub{}}
 	b.m, _ = newMetrics("x_", newBed(t, nil).metrics)
 	for i := range maxReports + 10 {
 		b.report([]byte{byte(i)})

@@ -21,9 +21,9 @@ import (
 // Reason says why a Microphone ended.
 type Reason string
 
+// The reasons.
 const (
-	// ReasonNone: it has not ended.
-	ReasonNone     Reason = ""
+	ReasonNone     Reason = ""                       // it has not ended
 	ReasonBrowser  Reason = "closed by the browser"  // it said goodbye
 	ReasonLost     Reason = "connection lost"        // nothing came for seven seconds
 	ReasonNever    Reason = "never connected"        // no connection came about
