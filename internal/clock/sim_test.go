@@ -377,8 +377,10 @@ func FuzzFilter(f *testing.F) {
 				t.Fatalf("line %+v is steeper than %d ppb", n, MaxSlope)
 			}
 			if set && was.Now != 0 && !stepped {
-				if slope := float64(r.Now.Sub(was.Now))/float64(now.Sub(wasAt)) - 1; math.IsNaN(slope) || math.Abs(slope) > 501e-6 {
-					t.Fatalf("time ran %g ppm off", slope*1e6)
+				// The line's two terms are rounded to a nanosecond each.
+				span, ran := now.Sub(wasAt), r.Now.Sub(was.Now)
+				if off := ran - span; max(off, -off) > time.Duration(ppb(int64(span), MaxSlope))+2 {
+					t.Fatalf("time ran %s in %s", ran, span)
 				}
 			}
 			if set {
