@@ -26,8 +26,8 @@ var (
 	ErrRole      = &Fault{"unknown role", "Vai trò không có trong hệ thống."}
 	ErrZone      = &Fault{"unknown zone", "Địa bàn không có trong hệ thống."}
 
-	ErrPasswordShort  = &Fault{"password is too short", fmt.Sprintf("Mật khẩu phải có ít nhất %d ký tự.", minPassword)}
-	ErrPasswordLong   = &Fault{"password is too long", fmt.Sprintf("Mật khẩu dài quá %d ký tự.", maxPassword)}
+	ErrPasswordShort  = &Fault{fmt.Sprintf("password is too short: want at least %d characters", minPassword), fmt.Sprintf("Mật khẩu phải có ít nhất %d ký tự.", minPassword)}
+	ErrPasswordLong   = &Fault{fmt.Sprintf("password is too long: want at most %d characters", maxPassword), fmt.Sprintf("Mật khẩu dài quá %d ký tự.", maxPassword)}
 	ErrPasswordText   = &Fault{"password holds control characters", "Mật khẩu có ký tự điều khiển không dùng được."}
 	ErrPasswordCommon = &Fault{"password is easy to guess", "Mật khẩu này dễ đoán. Hãy chọn mật khẩu khác, ví dụ bốn từ không liên quan đến nhau."}
 	ErrPasswordDigits = &Fault{"password has no letters", "Mật khẩu phải có cả chữ cái; đừng dùng số điện thoại hay số căn cước."}
