@@ -2,6 +2,8 @@ package main
 
 import (
 	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -39,7 +41,21 @@ func TestSoakSystem(t *testing.T) {
 	for name, f := range frames {
 		t.Logf("%s: %.0f frames played, %.0f repaired, %.0f concealed, %.0f late in %d sessions", name, f.played, f.repaired, f.concealed, f.late, sessions)
 		if f.concealed+f.late > 0 {
-			t.Errorf("%s lost %.0f frames", name, f.concealed+f.late)
+			t.Errorf("%s lost %.0f frames; what it warned of:\n%s", name, f.concealed+f.late, r.warnings(t, name))
 		}
 	}
+}
+
+// warnings are the lines of a part's log above the level info.
+func (r *rig) warnings(t testing.TB, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(r.dir, name, "log"))
+	must(t, "read log", err)
+	var list []string
+	for line := range strings.Lines(string(text)) {
+		if !strings.Contains(line, `"level":"INFO"`) {
+			list = append(list, line)
+		}
+	}
+	return strings.Join(list, "")
 }
