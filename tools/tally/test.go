@@ -23,7 +23,8 @@ func test(ctx context.Context, _ func(string) string, out io.Writer) (bool, erro
 		fmt.Fprintln(out, "FAIL\tgo vet")
 		t.failed++
 	}
-	if err := t.goTest(ctx, nil, "-race", "./..."); err != nil {
+	// Go's ten minutes a package are too few for internal/demo on a busy machine of two cores.
+	if err := t.goTest(ctx, nil, "-race", "-timeout", "30m", "./..."); err != nil {
 		return false, err
 	}
 	allocs, err := find(ctx, "Test", "Alloc")
