@@ -43,8 +43,9 @@ func startRig(t testing.TB, variables ...string) *rig {
 	if err := r.make.Start(); err != nil {
 		t.Fatal(err)
 	}
-	line := make(chan string, 1)
+	line, read := make(chan string, 1), make(chan struct{})
 	go func() {
+		defer close(read)
 		defer close(line)
 		for s := bufio.NewScanner(out); s.Scan(); {
 			if text, ok := strings.CutPrefix(s.Text(), "READY "); ok {
@@ -53,8 +54,7 @@ func startRig(t testing.TB, variables ...string) *rig {
 		}
 	}()
 	go func() {
-		for range line { // the pipe is read to its end before Wait may be called
-		}
+		<-read // the pipe is read to its end before Wait may be called
 		r.ended <- r.make.Wait()
 	}()
 	t.Cleanup(func() { r.stop(t) })
