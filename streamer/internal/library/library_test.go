@@ -153,9 +153,8 @@ func TestRefusals(t *testing.T) {
 		want error
 		says string
 	}{
-		{"empty", nil, codec.ErrNotWAV, "không phải tệp WAV"},
-		{"html", []byte("<html><script>alert(1)</script>" + strings.Repeat(" ", 100)), codec.ErrNotWAV, "không phải tệp WAV"},
-		{"mp3", append([]byte("ID3\x04"), make([]byte, 1000)...), codec.ErrNotWAV, "không phải tệp WAV"},
+		{"empty", nil, library.ErrFormat, "không phải tệp WAV"},
+		{"AVI", append([]byte("RIFF\x00\x10\x00\x00AVI "), make([]byte, 1000)...), codec.ErrNotWAV, "không phải tệp WAV"},
 		{"rf64", rf64, codec.ErrWAVRF64, "RF64"},
 		{"no format", wav{seconds: 1, noFormat: true}.bytes(), codec.ErrWAVHeader, "Phần đầu"},
 		{"block align", wav{seconds: 1, align: 7}.bytes(), codec.ErrWAVHeader, "Phần đầu"},

@@ -17,6 +17,16 @@ var (
 	ErrTooLarge = errors.New("file is too large")
 	ErrTooLong  = errors.New("sound is too long")
 	ErrEmpty    = errors.New("file holds no sound")
+	// ErrFormat: the first bytes are those of no format that we know.
+	ErrFormat = errors.New("unknown audio format")
+	// ErrDamaged: a decoder gave the file up.
+	ErrDamaged = errors.New("audio file is damaged")
+	// ErrNoSound: a video or a picture.
+	ErrNoSound = errors.New("file has no audio stream")
+	// ErrSlow: decoding took more time or memory than a file may.
+	ErrSlow = errors.New("audio file takes too long to decode")
+	// ErrNoDecoder: ffmpeg is not installed.
+	ErrNoDecoder = errors.New("no ffmpeg to decode audio with")
 )
 
 // Refusal says why a file was not accepted. It wraps what codec or this package found.
@@ -37,7 +47,29 @@ var (
 	errTooLarge = &Refusal{ErrTooLarge, fmt.Sprintf("Tệp quá lớn, tối đa %d MB.", MaxBytes>>20)}
 	errTooLong  = &Refusal{ErrTooLong, fmt.Sprintf("Âm thanh quá dài, tối đa %d giờ.", int(MaxDuration.Hours()))}
 	errEmpty    = &Refusal{ErrEmpty, "Tệp không có âm thanh."}
+
+	errDamaged   = &Refusal{ErrDamaged, "Tệp âm thanh bị hỏng hoặc thiếu dữ liệu. Hãy xuất lại tệp rồi tải lên lại."}
+	errNoSound   = &Refusal{ErrNoSound, "Tệp này chỉ có hình, không có âm thanh dùng được."}
+	errSlow      = &Refusal{ErrSlow, "Máy chủ mất quá nhiều thời gian để đọc tệp này. Hãy chuyển sang WAV rồi tải lên lại."}
+	errNoDecoder = &Refusal{ErrNoDecoder, "Máy chủ chưa cài ffmpeg nên chỉ nhận tệp WAV. Hãy chuyển sang WAV, hoặc báo kỹ thuật viên cài ffmpeg."}
+	errFormat    = &Refusal{ErrFormat, "Tệp này không phải tệp WAV, MP3, M4A, Ogg, FLAC, 3GP hay AMR. Hãy chuyển sang một trong các loại đó rồi tải lên lại."}
 )
+
+// damaged refuses a file for something that is wrong in it.
+func damaged(format string, args ...any) error {
+	return &Refusal{fmt.Errorf("%w: %s", ErrDamaged, fmt.Sprintf(format, args...)), errDamaged.message}
+}
+
+// refuseFormat refuses what is no sound at all, whatever its name.
+func refuseFormat(f format) error {
+	switch f {
+	case formatHTML:
+		return &Refusal{fmt.Errorf("%w: HTML or XML", ErrFormat), "Tệp này là trang web, không phải âm thanh. Hãy tải lại đúng tệp âm thanh."}
+	case formatZIP:
+		return &Refusal{fmt.Errorf("%w: ZIP", ErrFormat), "Tệp này là tệp nén hoặc tài liệu (ZIP), không phải âm thanh. Hãy giải nén rồi tải lên tệp âm thanh bên trong."}
+	}
+	return errFormat
+}
 
 // refuse makes a decoder's error, met after at of sound, a Refusal; an error of the disk stays what it is.
 func refuse(err error, at time.Duration) error {
@@ -45,7 +77,7 @@ func refuse(err error, at time.Duration) error {
 		cause   error
 		message string
 	}{
-		{codec.ErrNotWAV, "Tệp này không phải tệp WAV. Hãy chuyển sang WAV rồi tải lên lại."},
+		{codec.ErrNotWAV, errFormat.message},
 		{codec.ErrWAVRF64, "Tệp WAV loại RF64 hoặc RIFX chưa dùng được. Hãy xuất lại thành WAV thông thường."},
 		{codec.ErrWAVHeader, "Phần đầu tệp WAV bị hỏng. Hãy xuất lại tệp rồi tải lên lại."},
 		{codec.ErrWAVEncoding, "Kiểu mã hóa của tệp WAV chưa dùng được. Hãy xuất lại thành WAV không nén (PCM 16 bit)."},

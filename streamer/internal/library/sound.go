@@ -31,12 +31,9 @@ func (l *Library) Open(ctx context.Context, id string) (*Sound, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !l.has(a) {
-		return nil, fmt.Errorf("open audio %s: %w", id, ErrLost)
-	}
-	f, err := l.root.Open(place(id))
+	f, err := l.open(a)
 	if err != nil {
-		return nil, fmt.Errorf("open audio %s: %w: %w", id, ErrLost, err)
+		return nil, fmt.Errorf("open audio %s: %w", id, err)
 	}
 	wav, err := codec.NewWAVReader(f)
 	if err != nil {
