@@ -134,7 +134,7 @@ func demo(ctx context.Context, o options) error {
 
 // portsFree finds a port that somebody else has before anything is started.
 func portsFree(parts []part, o options) error {
-	tcp := []int{o.port}
+	tcp := []int{o.port, webrtcPort}
 	udp := []int{webrtcPort}
 	for _, p := range parts {
 		tcp = append(tcp, p.Admin)

@@ -37,17 +37,25 @@ func TestConfig(t *testing.T) {
 	}
 }
 
+// TestPortInUse: one protocol of the port is enough to be told that it is in use.
 func TestPortInUse(t *testing.T) {
-	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	udp, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
-	port := conn.LocalAddr().(*net.UDPAddr).AddrPort().Port()
-	for _, listen := range []string{"127.0.0.1:" + itoa(port), ":" + itoa(port)} {
+	defer udp.Close()
+	tcp, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tcp.Close()
+	ofUDP, ofTCP := itoa(udp.LocalAddr().(*net.UDPAddr).AddrPort().Port()), itoa(tcp.Addr().(*net.TCPAddr).AddrPort().Port())
+	for listen, port := range map[string]string{
+		"127.0.0.1:" + ofUDP: ofUDP, ":" + ofUDP: ofUDP, "127.0.0.1:" + ofTCP: ofTCP, ":" + ofTCP: ofTCP,
+	} {
 		reg := prometheus.NewRegistry()
 		_, err := NewMicrophones(Config{Listen: listen}, quiet(), reg)
-		if !errors.Is(err, syscall.EADDRINUSE) || !strings.Contains(err.Error(), itoa(port)) {
+		if !errors.Is(err, syscall.EADDRINUSE) || !strings.Contains(err.Error(), port) {
 			t.Errorf("NewMicrophones on %s = %v, want that the port is in use", listen, err)
 		}
 		if n, err := testutil.GatherAndCount(reg); n != 0 || err != nil {
@@ -78,7 +86,7 @@ func TestAddressesComeAndGo(t *testing.T) {
 	m.ports.mu.Lock()
 	gone := 0
 	for addr, mux := range m.ports.muxes {
-		_ = mux.Close()
+		_ = mux.close()
 		if gone++; gone == 1 {
 			delete(m.ports.muxes, addr)
 		}

@@ -336,7 +336,8 @@ func TestAnswer(t *testing.T) {
 	port := m.ports.number()
 	for _, want := range []string{
 		"a=recvonly\r\n", "a=ptime:" + wantedPtime + "\r\n", " " + wantedFmtp + "\r\n", "a=end-of-candidates\r\n",
-		"127.0.0.1 " + itoa(port) + " typ host", "203.0.113.7 " + itoa(port) + " typ host", "2001:db8::7 " + itoa(port) + " typ host",
+		"127.0.0.1 " + itoa(port) + " typ host ufrag", "127.0.0.1 " + itoa(port) + " typ host tcptype passive", "203.0.113.7 " + itoa(port) + " typ host", "2001:db8::7 " + itoa(port) + " typ host\r\n",
+		"203.0.113.7 " + itoa(port) + " typ host tcptype passive\r\n", "2001:db8::7 " + itoa(port) + " typ host tcptype passive\r\n",
 	} {
 		if !strings.Contains(answer, want) {
 			t.Errorf("the answer lacks %q:\n%s", want, answer)

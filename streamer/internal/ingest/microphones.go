@@ -92,7 +92,7 @@ func NewMicrophones(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*M
 	return m, nil
 }
 
-// Addrs returns the addresses that the port is open on.
+// Addrs returns the addresses that the port is open on, as those of UDP; TCP has the same.
 func (m *Microphones) Addrs() []net.Addr { return m.ports.GetListenAddresses() }
 
 // Accept answers a browser's offer of a microphone (RFC 9429, without trickling: the answer holds all candidates). The
@@ -212,7 +212,11 @@ func (m *Microphones) newAPI(buffers *buffers) (*webrtc.API, error) {
 
 	s := webrtc.SettingEngine{LoggerFactory: m.pion, BufferFactory: buffers.make}
 	s.SetICEUDPMux(m.ports)
-	s.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4, webrtc.NetworkTypeUDP6})
+	s.SetICETCPMux(m.ports)
+	s.DisableActiveTCP(true) // the streamer never connects to where an offer points
+	s.SetNetworkTypes([]webrtc.NetworkType{
+		webrtc.NetworkTypeUDP4, webrtc.NetworkTypeUDP6, webrtc.NetworkTypeTCP4, webrtc.NetworkTypeTCP6,
+	})
 	s.SetIncludeLoopbackCandidate(true)
 	s.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
 	s.SetICETimeouts(m.waits.silent, m.waits.lost, keepalive)

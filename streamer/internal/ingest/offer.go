@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/pion/sdp/v3"
@@ -174,8 +173,11 @@ func finishAnswer(answer string, public []string, port uint16) (string, error) {
 		for i, ip := range public {
 			// Priority (RFC 8445 §5.1.2.1) of a host candidate below the machine's own: inside, the direct way is tried first.
 			priority := 126<<24 | (1000-i)<<8 | 255
+			// TCP is below all UDP, and passive: browsers connect to it (RFC 6544 §4.2, with pion's offset of 27).
+			priorityTCP := (126-27)<<24 | (4<<13|(1000-i))<<8 | 255
 			m.Attributes = slices.Insert(m.Attributes, candidatesEnd(m), sdp.NewAttribute("candidate",
-				fmt.Sprintf("public%d 1 udp %d %s %s typ host", i, priority, ip, strconv.Itoa(int(port)))))
+				fmt.Sprintf("public%d 1 udp %d %s %d typ host", i, priority, ip, port)), sdp.NewAttribute("candidate",
+				fmt.Sprintf("publictcp%d 1 tcp %d %s %d typ host tcptype passive", i, priorityTCP, ip, port)))
 		}
 	}
 	out, err := d.Marshal()

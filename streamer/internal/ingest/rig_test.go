@@ -107,7 +107,7 @@ type browser struct {
 	pc    *webrtc.PeerConnection
 	track *webrtc.TrackLocalStaticRTP
 	enc   *codec.Encoder
-	conn  *ice.UDPMuxDefault // its network
+	conn  *ice.UDPMuxDefault // its network, of UDP
 
 	connected chan struct{}
 	seq       uint16
@@ -119,6 +119,21 @@ type browser struct {
 // newBrowser returns a browser that is not connected.
 func newBrowser(t testing.TB) *browser {
 	t.Helper()
+	return browserOn(t, func(b *browser, s *webrtc.SettingEngine) {
+		s.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4})
+		socket, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.conn = ice.NewUDPMuxDefault(ice.UDPMuxParams{UDPConn: socket, Logger: s.LoggerFactory.NewLogger("ice")})
+		t.Cleanup(func() { _ = b.conn.Close() })
+		s.SetICEUDPMux(b.conn)
+	})
+}
+
+// browserOn returns a browser on a network that set chooses.
+func browserOn(t testing.TB, set func(*browser, *webrtc.SettingEngine)) *browser {
+	t.Helper()
 	b := &browser{t: t, connected: make(chan struct{}), seq: 65500}
 	media := &webrtc.MediaEngine{}
 	if err := media.RegisterDefaultCodecs(); err != nil {
@@ -129,14 +144,8 @@ func newBrowser(t testing.TB) *browser {
 	s := webrtc.SettingEngine{LoggerFactory: &logging.DefaultLoggerFactory{Writer: io.Discard, DefaultLogLevel: logging.LogLevelDisabled}}
 	s.SetIncludeLoopbackCandidate(true)
 	s.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
-	s.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4})
-	socket, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	b.conn = ice.NewUDPMuxDefault(ice.UDPMuxParams{UDPConn: socket, Logger: s.LoggerFactory.NewLogger("ice")})
-	t.Cleanup(func() { _ = b.conn.Close() })
-	s.SetICEUDPMux(b.conn)
+	set(b, &s)
+	var err error
 	api := webrtc.NewAPI(webrtc.WithMediaEngine(media), webrtc.WithSettingEngine(s), webrtc.WithInterceptorRegistry(interceptors))
 	if b.pc, err = api.NewPeerConnection(webrtc.Configuration{}); err != nil {
 		t.Fatal(err)

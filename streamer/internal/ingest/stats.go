@@ -75,8 +75,8 @@ func (t *totals) add(s Stats) {
 
 // collector shows all microphones to Prometheus. It reads when it is asked; nothing is counted on a frame's path.
 type collector struct {
-	m                                   *Microphones
-	open, packets, sound, delay, endeds *prometheus.Desc
+	m                                            *Microphones
+	open, packets, sound, delay, endeds, refused *prometheus.Desc
 }
 
 func newCollector(m *Microphones) collector {
@@ -90,14 +90,15 @@ func newCollector(m *Microphones) collector {
 			"RTP packets of browser microphones, by what became of them; lost: sequence numbers that never came.", "result"),
 		sound: desc("microphone_sound_seconds_total",
 			"Sound of browser microphones that was made up (concealed, withheld, starved) or left out (cut).", "kind"),
-		delay:  desc("microphone_delay_seconds", "Longest time that the sound of an open microphone waits in its jitter buffer."),
-		endeds: desc("microphones_ended_total", "Browser microphones that have ended, by reason.", "reason"),
+		delay:   desc("microphone_delay_seconds", "Longest time that the sound of an open microphone waits in its jitter buffer."),
+		endeds:  desc("microphones_ended_total", "Browser microphones that have ended, by reason.", "reason"),
+		refused: desc("microphone_connections_refused_total", "TCP connections to the microphones' port beyond how many there may be."),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.open, c.packets, c.sound, c.delay, c.endeds} {
+	for _, d := range []*prometheus.Desc{c.open, c.packets, c.sound, c.delay, c.endeds, c.refused} {
 		ch <- d
 	}
 }
@@ -117,6 +118,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	c.m.mu.Unlock()
 	ch <- prometheus.MustNewConstMetric(c.open, prometheus.GaugeValue, float64(open))
 	ch <- prometheus.MustNewConstMetric(c.delay, prometheus.GaugeValue, longest.Seconds())
+	ch <- prometheus.MustNewConstMetric(c.refused, prometheus.CounterValue, float64(c.m.ports.refused.Load()))
 	for result, n := range sum.packets {
 		ch <- prometheus.MustNewConstMetric(c.packets, prometheus.CounterValue, float64(n), result)
 	}
