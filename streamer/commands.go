@@ -16,6 +16,8 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"golang.org/x/term"
+
 	"dongthanh/internal/config"
 	"dongthanh/internal/identity"
 	"dongthanh/internal/logging"
@@ -56,15 +58,15 @@ func userAdd() program.Command {
 			if err := checkRole(*role); err != nil {
 				return err
 			}
-			password, err := bufio.NewReader(io.LimitReader(std.In, 4096)).ReadString('\n')
-			if err != nil && !errors.Is(err, io.EOF) {
+			password, err := readPassword(std)
+			if err != nil {
 				return fmt.Errorf("read password: %w", err)
 			}
 			a, err := accounts.New(accounts.Options{Records: st, Now: time.Now})
 			if err != nil {
 				return err
 			}
-			p, err := a.AddUser(ctx, accounts.Person{Name: args[0], Password: strings.TrimRight(password, "\r\n"), Role: accounts.Role(*role), Zone: z})
+			p, err := a.AddUser(ctx, accounts.Person{Name: args[0], Password: password, Role: accounts.Role(*role), Zone: z})
 			if err != nil {
 				return fmt.Errorf("add user %s: %w", args[0], err)
 			}
@@ -84,6 +86,21 @@ func checkRole(role string) error {
 		names = append(names, string(r))
 	}
 	return program.Usagef("--role %q: want one of %s", role, strings.Join(names, ", "))
+}
+
+// readPassword reads one line; on a terminal it asks for it and shows nothing of what is typed.
+func readPassword(std program.IO) (string, error) {
+	if f, ok := std.In.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		fmt.Fprint(std.Err, "Mật khẩu (password): ")
+		b, err := term.ReadPassword(int(f.Fd()))
+		fmt.Fprintln(std.Err)
+		return string(b), err
+	}
+	line, err := bufio.NewReader(io.LimitReader(std.In, 4096)).ReadString('\n')
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return strings.TrimRight(line, "\r\n"), err
 }
 
 func zoneImport() program.Command {

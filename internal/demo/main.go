@@ -121,7 +121,9 @@ func demo(ctx context.Context, o options) error {
 	if err := writeProcesses(procs, o.dir); err != nil {
 		return err
 	}
+	fmt.Printf("make run: streamer, relays and %d loudspeakers are up\n", o.speakers)
 	if o.announce {
+		fmt.Println("make run: playing the announcement to all of them; it lasts 10 s")
 		if err := announce(ctx, access, parts); err != nil {
 			return err
 		}
