@@ -42,6 +42,7 @@ type Options struct {
 type api struct {
 	Options
 	streams streams
+	whips   whips
 	pulse   time.Duration // of event streams
 }
 
@@ -63,6 +64,10 @@ func New(o Options) http.Handler {
 	handle("GET /api/v1/sessions/{id}", a.signedIn(a.session))
 	handle("POST /api/v1/sessions/{id}/stop", a.signedIn(a.stop))
 	handle("GET /api/v1/sessions/{id}/microphone", a.signedIn(a.microphone))
+	handle("POST /api/v1/whip/{id}", a.signedIn(a.whip))
+	handle("OPTIONS /api/v1/whip/{id}", whipOptions)
+	handle("DELETE /api/v1/whip/{id}/microphone", a.signedIn(a.endWhip))
+	handle("PATCH /api/v1/whip/{id}/microphone", patchWhip)
 	handle("GET /api/v1/events", a.signedIn(a.events))
 	handle("GET /api/v1/openapi.json", openapi)
 	handle("/api/v1/", func(http.ResponseWriter, *http.Request) error { return errNoSuchPage })

@@ -37,11 +37,12 @@ type startRequest struct {
 	Source   sourceRequest `json:"source"`
 }
 
-// sourceRequest names a source. The last three belong to kinds that this version does not have; they are known so that
+// sourceRequest names a source. URL, Text and From belong to kinds that this version does not have; they are known so that
 // the answer is that the kind is not there, not that the request is malformed.
 type sourceRequest struct {
 	Kind  string `json:"kind"`
 	Audio string `json:"audio,omitempty"`
+	WHIP  string `json:"whip_url,omitempty"` // told only
 	URL   string `json:"url,omitempty"`
 	Text  string `json:"text,omitempty"`
 	From  string `json:"from,omitempty"`
@@ -155,7 +156,10 @@ func (a *api) start(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	w.Header().Set("Location", "/api/v1/sessions/"+x.ID)
-	return write(w, http.StatusCreated, a.sessionOf(r.Context(), session.Session{Session: x}))
+	s := session.Session{Session: x}
+	j := a.sessionOf(r.Context(), s)
+	j.Source.WHIP = a.whipURL(r, s)
+	return write(w, http.StatusCreated, j)
 }
 
 // request checks a body against what exists and against the principal's rights.
@@ -247,7 +251,9 @@ func (a *api) session(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return write(w, http.StatusOK, a.sessionOf(r.Context(), s))
+	j := a.sessionOf(r.Context(), s)
+	j.Source.WHIP = a.whipURL(r, s)
+	return write(w, http.StatusOK, j)
 }
 
 // sessions lists newest first what the principal may see; ?before=ID continues after a page, ?limit=N bounds it.

@@ -14,7 +14,7 @@ import (
 
 // Config is the streamer's settings for sessions.
 type Config struct {
-	MicrophoneWait time.Duration `yaml:"microphone_wait"` // how long a browser session waits for its microphone
+	MicrophoneWait time.Duration `yaml:"microphone_wait"` // how long a browser or WHIP session waits for its microphone
 	Encoder        EncoderConfig `yaml:"encoder"`
 }
 
@@ -88,7 +88,7 @@ func draft(r Request, now time.Time) (store.Session, profile, error) {
 	if err != nil {
 		return store.Session{}, profile{}, err
 	}
-	if r.Source != SourceFile && r.Source != SourceBrowser {
+	if !slices.Contains([]string{SourceFile, SourceBrowser, SourceWHIP}, r.Source) {
 		return store.Session{}, profile{}, fmt.Errorf("%w: %q", ErrSource, r.Source)
 	}
 	zones := minimal(r.Zones)

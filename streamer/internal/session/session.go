@@ -46,6 +46,7 @@ func (e *BusyError) Error() string { return "zone is on air with session " + e.S
 const (
 	SourceFile    = "file"
 	SourceBrowser = "browser"
+	SourceWHIP    = "whip" // a WebRTC program: a mixer, a line; what it sends is not taken for a voice
 )
 
 // Request asks for a broadcast.
@@ -54,7 +55,7 @@ type Request struct {
 	Class  signed.Class
 	Delay  string // a delay profile; empty: auto
 	Title  string
-	Source string // SourceFile or SourceBrowser
+	Source string // one of the kinds
 	Audio  string // id of the library's audio, for SourceFile
 	By     string // user or token id
 	Level  uint8  // administrative level of who speaks, from the principal's zone
@@ -274,7 +275,7 @@ func over(x store.Session) bool {
 	return x.State == store.SessionEnded || x.State == store.SessionFailed
 }
 
-// Attach gives a browser session its microphone; the session owns src from here on, also if Attach fails.
+// Attach gives a browser or WHIP session its microphone; the session owns src from here on, also if Attach fails.
 func (m *Manager) Attach(id string, src ingest.Source) error {
 	l, err := m.find(id)
 	if err == nil {

@@ -1,0 +1,110 @@
+package api
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pion/webrtc/v4"
+
+	"dongthanh/streamer/internal/accounts"
+)
+
+func byWHIP(zones ...string) object {
+	return object{"zones": zones, "source": object{"kind": "whip"}}
+}
+
+func (c caller) with(headers ...string) caller {
+	return caller{c.bed, append(headers, c.headers...)}
+}
+
+// TestWHIP: a machine with a token begins a session, brings its microphone by WHIP, is on air with its sound, and ends
+// it by DELETE.
+func TestWHIP(t *testing.T) {
+	b := newBed(t)
+	m := b.machine(accounts.Officer, "31/11296")
+	begun := m.do("POST", "/sessions", byWHIP("31/11296")).ok("start", http.StatusCreated)
+	id, base := begun.text("id"), b.server.URL+"/api/v1"
+	if got := begun.text("source", "whip_url"); got != base+"/whip/"+id {
+		t.Fatalf("whip_url %q, want %s", got, base+"/whip/"+id)
+	}
+	offer, pc, track := browserOffer(t)
+	sdp := m.with("Content-Type: application/sdp")
+	a := sdp.do("POST", "/whip/"+id, strings.NewReader(offer)).ok("WHIP", http.StatusCreated)
+	location := a.header.Get("Location")
+	if a.header.Get("Content-Type") != "application/sdp" || location != "/api/v1/whip/"+id+"/microphone" || len(a.header.Get("ETag")) < 6 || !strings.HasPrefix(a.raw, "v=0") {
+		t.Errorf("answer %v\n%s", a.header, a.raw)
+	}
+	sdp.do("POST", "/whip/"+id, strings.NewReader(offer)).refused("a second microphone", http.StatusConflict, "attached")
+	connected := make(chan struct{})
+	pc.OnConnectionStateChange(func(s webrtc.PeerConnectionState) {
+		if s == webrtc.PeerConnectionStateConnected {
+			close(connected)
+		}
+	})
+	b.must(pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: a.raw}))
+	select {
+	case <-connected:
+	case <-time.After(limit):
+		t.Fatal("the client does not connect")
+	}
+	enough, spoken := make(chan struct{}), make(chan error, 1)
+	go func() { spoken <- speak(track, enough) }()
+	m.until(id, "live")
+	// What leaves the streamer is the tone, of 0.3 of full scale.
+	peak := -100.0
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.After(limit); peak < -12 || peak > -9; {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("peak %v dBFS, want the tone's −10.5", peak)
+		}
+		peak, _ = at(m.get("/sessions/"+id).body, "level", "peak_dbfs").(float64)
+	}
+	resource := strings.TrimPrefix(location, "/api/v1")
+	m.do("PATCH", resource, nil).refused("a trickle", http.StatusMethodNotAllowed, "method")
+	b.as("minh").do("DELETE", resource, nil).refused("another commune's officer", http.StatusNotFound, "not_found")
+	b.as("ha").do("DELETE", resource, nil).refused("an auditor", http.StatusForbidden, "forbidden")
+	m.do("DELETE", resource, nil).ok("DELETE", http.StatusOK)
+	if a := m.until(id, "ended"); a.text("end_reason") != "source_end" || at(a.body, "source", "whip_url") != nil {
+		t.Errorf("after DELETE: %s", a.raw)
+	}
+	m.do("DELETE", resource, nil).refused("a second DELETE", http.StatusConflict, "over")
+	close(enough)
+	b.must(<-spoken)
+}
+
+// TestWHIPRefuses: what is no offer, or not from who may speak, changes nothing, and the session goes on waiting.
+func TestWHIPRefuses(t *testing.T) {
+	b := newBed(t)
+	lan := b.as("lan")
+	id := lan.begin(byWHIP("31/11296"))
+	offer, _, _ := browserOffer(t)
+	sdp := "Content-Type: application/sdp"
+	post := func(c caller, id, body string) answer { return c.do("POST", "/whip/"+id, strings.NewReader(body)) }
+	post(b.nobody(sdp), id, offer).refused("nobody", http.StatusUnauthorized, "unauthenticated")
+	post(b.nobody(sdp, "Authorization: Bearer dt_none"), id, offer).refused("an unknown token", http.StatusUnauthorized, "unauthenticated")
+	post(b.as("ha").with(sdp), id, offer).refused("an auditor", http.StatusForbidden, "forbidden")
+	post(b.as("minh").with(sdp), id, offer).refused("another commune's officer", http.StatusNotFound, "not_found")
+	post(lan.with("Content-Type: text/plain"), id, offer).refused("no SDP's type", http.StatusUnsupportedMediaType, "media_type")
+	post(lan, id, offer).refused("no type", http.StatusUnsupportedMediaType, "media_type")
+	post(lan.with(sdp), id, "xin chào").refused("no SDP", http.StatusBadRequest, "bad_offer")
+	post(lan.with(sdp), id, offer[:len(offer)/2]).refused("half an offer", http.StatusBadRequest, "bad_offer")
+	post(lan.with(sdp), id, strings.Repeat("x", maxOffer+1)).refused("more than 64 kB", http.StatusRequestEntityTooLarge, "too_large")
+	lan.do("DELETE", "/whip/"+id+"/microphone", nil).refused("no microphone yet", http.StatusNotFound, "not_found")
+	lan.get("/sessions/"+id+"/microphone").refused("a page's microphone", http.StatusConflict, "over")
+	a := b.nobody().do("OPTIONS", "/whip/"+id, nil).ok("OPTIONS", http.StatusNoContent)
+	if a.header.Get("Accept-Post") != "application/sdp" || a.header.Get("Access-Control-Allow-Origin") != "" {
+		t.Errorf("OPTIONS: %v", a.header)
+	}
+	minh := b.as("minh")
+	post(minh.with(sdp), minh.begin(on("31/11407")), offer).refused("a page's session", http.StatusConflict, "over")
+	if a := lan.get("/sessions/" + id); a.text("state") != "starting" {
+		t.Errorf("the session: %s", a.raw)
+	}
+	lan.do("POST", "/sessions/"+id+"/stop", nil).ok("stop", http.StatusOK)
+	post(lan.with(sdp), id, offer).refused("a session that is over", http.StatusConflict, "over")
+}
