@@ -135,7 +135,11 @@ func TestRelayRestart(t *testing.T) {
 	back := b.mono.Now()
 	b.start(m.cfg)
 	x.send(2500*time.Millisecond, s)
-	until(t, 4*time.Second, "all there", func() bool { _, ok := single.has(x.last()); return ok })
+	until(t, 4*time.Second, "all there", func() bool {
+		_, one := single.has(x.last())
+		_, two := double.has(x.last())
+		return one && two
+	})
 	if missing := x.missing(double, 0, x.next); len(missing) > 0 {
 		t.Errorf("with a standby packets %v were lost (the relay went at %d)", missing, down)
 	}
