@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -143,6 +144,9 @@ func portsFree(parts []part, o options) error {
 		if p.Control != 0 {
 			tcp, udp = append(tcp, p.Control), append(udp, p.Media)
 		}
+	}
+	if slices.Contains(tcp[1:], o.port) {
+		return fmt.Errorf("PORT=%d belongs to another part of the demo: choose another", o.port)
 	}
 	for _, port := range tcp {
 		if err := portFree("127.0.0.1", port); err != nil {
