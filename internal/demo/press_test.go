@@ -80,12 +80,14 @@ const recordOnsets = `(() => {
 	const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
 	navigator.mediaDevices.getUserMedia = async constraints => {
 		const stream = await ask(constraints);
-		const reader = new MediaStreamTrackProcessor({track: stream.getAudioTracks()[0].clone()}).readable.getReader();
+		const track = stream.getAudioTracks()[0], copy = track.clone();
+		const reader = new MediaStreamTrackProcessor({track: copy}).readable.getReader();
 		(async () => {
 			let quiet = 0;
 			for (;;) {
 				const {value, done} = await reader.read();
 				if (done) return;
+				if (track.readyState == 'ended') { value.close(); copy.stop(); return } // the next press has its own
 				const at = performance.timeOrigin + performance.now() - value.duration / 1000;
 				const rate = value.sampleRate, pcm = new Float32Array(value.numberOfFrames);
 				value.copyTo(pcm, {planeIndex: 0, format: 'f32-planar'});
