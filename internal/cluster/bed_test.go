@@ -23,6 +23,7 @@ import (
 	"dongthanh/internal/packet"
 	"dongthanh/internal/seq"
 	"dongthanh/internal/signed"
+	"dongthanh/internal/testkit"
 	"dongthanh/internal/wire"
 	"dongthanh/internal/zone"
 )
@@ -141,7 +142,7 @@ type bed struct {
 	t       testing.TB
 	issuer  *identity.Authority
 	up      *up
-	log     *lockedBuffer
+	log     *testkit.Journal
 	metrics *prometheus.Registry
 	end     context.CancelFunc
 	ended   chan error
@@ -150,28 +151,11 @@ type bed struct {
 	path []string
 }
 
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
 // newBed runs the Hub of a relay called "hub" in zone 31/11296.
 func newBed(t testing.TB, change func(*Options)) *bed {
 	t.Helper()
 	b := &bed{
-		t: t, issuer: authority(t), up: newUp(), log: &lockedBuffer{}, metrics: prometheus.NewRegistry(),
+		t: t, issuer: authority(t), up: newUp(), log: &testkit.Journal{}, metrics: prometheus.NewRegistry(),
 		ended: make(chan error, 1), path: []string{"streamer", "hub"},
 	}
 	credentials, err := b.issuer.Enlist(identity.Node{ID: "hub", Kind: identity.Relay, Zone: "31/11296", Name: "xã"}, time.Now(), time.Hour)

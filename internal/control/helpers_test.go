@@ -1,7 +1,6 @@
 package control
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"log/slog"
@@ -19,6 +18,7 @@ import (
 	"dongthanh/internal/identity"
 	"dongthanh/internal/logging"
 	"dongthanh/internal/signed"
+	"dongthanh/internal/testkit"
 	"dongthanh/internal/zone"
 )
 
@@ -62,30 +62,12 @@ type port struct {
 	*Server
 	t     testing.TB
 	url   string
-	log   *journal
+	log   *testkit.Journal
 	reg   *prometheus.Registry
 	stop  func()
 	conns chan *Conn // each that was let in
 	ends  chan error // what Run of each returned
 	got   chan Message
-}
-
-// journal is a log that is read while it is written.
-type journal struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (j *journal) Write(p []byte) (int, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.b.Write(p)
-}
-
-func (j *journal) String() string {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.b.String()
 }
 
 // listen runs a control port of c on loopback until the test ends.
@@ -103,7 +85,7 @@ func listen(t testing.TB, c *identity.Credentials, change func(*ServerOptions)) 
 func newPort(t testing.TB, c *identity.Credentials, change func(*ServerOptions)) *port {
 	t.Helper()
 	p := &port{
-		t: t, log: &journal{}, reg: prometheus.NewRegistry(),
+		t: t, log: &testkit.Journal{}, reg: prometheus.NewRegistry(),
 		conns: make(chan *Conn, 100), ends: make(chan error, 100), got: make(chan Message, 1000),
 	}
 	o := ServerOptions{

@@ -27,6 +27,7 @@ import (
 	"dongthanh/internal/identity"
 	"dongthanh/internal/mediaclock"
 	"dongthanh/internal/signed"
+	"dongthanh/internal/testkit"
 	"dongthanh/internal/zone"
 	"dongthanh/streamer/internal/accounts"
 	"dongthanh/streamer/internal/ingest"
@@ -56,24 +57,7 @@ type bed struct {
 	mics     *ingest.Microphones
 	server   *httptest.Server
 	ahead    atomic.Int64 // by how much the accounts' clock is ahead
-	log      lockedBuffer
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
+	log      testkit.Journal
 }
 
 // newBed has the communes 31/11296 and 31/11407 of province 31, and these people: lan and minh are officers of the first

@@ -1,7 +1,6 @@
 package issuer
 
 import (
-	"bytes"
 	"log/slog"
 	"path/filepath"
 	"sync"
@@ -13,6 +12,7 @@ import (
 	"dongthanh/internal/control"
 	"dongthanh/internal/identity"
 	"dongthanh/internal/signed"
+	"dongthanh/internal/testkit"
 	"dongthanh/internal/zone"
 	"dongthanh/streamer/internal/store"
 )
@@ -34,33 +34,16 @@ type place struct {
 	t   testing.TB
 	dir string
 	db  *store.Store
-	log *journal
+	log *testkit.Journal
 
 	mu  sync.Mutex // guards now
 	now time.Time
 }
 
-type journal struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (j *journal) Write(p []byte) (int, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.b.Write(p)
-}
-
-func (j *journal) String() string {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.b.String()
-}
-
 // newPlace has a real database with the zones of the demo.
 func newPlace(t testing.TB) *place {
 	t.Helper()
-	p := &place{t: t, dir: t.TempDir(), log: &journal{}, now: time.Date(2026, 11, 24, 5, 0, 0, 0, time.UTC)}
+	p := &place{t: t, dir: t.TempDir(), log: &testkit.Journal{}, now: time.Date(2026, 11, 24, 5, 0, 0, 0, time.UTC)}
 	p.db = must(store.Open(t.Context(), p.dir, nil))(t)
 	t.Cleanup(func() {
 		if err := p.db.Close(); err != nil {
