@@ -72,6 +72,16 @@ func (p *place) pass(d time.Duration) {
 	p.now = p.now.Add(d)
 }
 
+// zoneKeys are the envelopes for a node, of which each must go out with the issuer in force.
+func (p *place) zoneKeys(i *Issuer, node string) [][]byte {
+	p.t.Helper()
+	envelopes, issuer, err := i.ZoneKeys(p.t.Context(), node)
+	if err != nil || string(issuer) != string(i.DER()) {
+		p.t.Fatalf("ZoneKeys(%s) = %v", node, err)
+	}
+	return envelopes
+}
+
 func (p *place) options() Options {
 	return Options{
 		Dir: filepath.Join(p.dir, "keys"), Store: p.db, MaxClass: signed.ClassEmergency, Name: "Đài xã",

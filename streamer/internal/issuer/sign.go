@@ -14,14 +14,9 @@ import (
 )
 
 // Session signs a session certificate. identity.ErrScope: zones, class or level beyond this issuer's, a key zone that is
-// not the deepest, or a validity beyond the issuer's own. The certificate goes out with DER.
-func (i *Issuer) Session(c signed.SessionCert) ([]byte, error) {
-	raw, _, err := i.SessionWith(c)
-	return raw, err
-}
-
-// SessionWith is Session and returns the issuer's certificate that signed, of the same moment.
-func (i *Issuer) SessionWith(c signed.SessionCert) (raw, issuer []byte, err error) {
+// not the deepest, or a validity beyond the issuer's own. issuer is the certificate (DER) that the signature is verified
+// by and that goes out beside it: of the same moment, for the issuer may be renewed in the next.
+func (i *Issuer) Session(c signed.SessionCert) (raw, issuer []byte, err error) {
 	s := i.current.Load()
 	if err := s.grants.Permits(c); err != nil {
 		return nil, nil, fmt.Errorf("sign session: %w", err)
@@ -36,8 +31,12 @@ func (i *Issuer) SessionWith(c signed.SessionCert) (raw, issuer []byte, err erro
 	return raw, s.grants.DER, err
 }
 
-// Stop signs a stop. Whether it ends a transmission is judged by each receiver from both scopes.
-func (i *Issuer) Stop(x signed.Stop) ([]byte, error) { return i.current.Load().sign(x) }
+// Stop signs a stop; issuer is as in Session. Whether it ends a transmission is judged by each receiver from both scopes.
+func (i *Issuer) Stop(x signed.Stop) (raw, issuer []byte, err error) {
+	s := i.current.Load()
+	raw, err = s.sign(x)
+	return raw, s.grants.DER, err
+}
 
 func (s *state) sign(b signed.Body) ([]byte, error) {
 	id := s.authority.ID()
@@ -45,43 +44,42 @@ func (s *state) sign(b signed.Body) ([]byte, error) {
 }
 
 // ZoneKeys returns signed envelopes for a node: its zone and every zone above within the scope, each in the epoch in
-// force, the one before and the one prepared, the oldest first. They go out with DER. store.ErrNotFound,
+// force, the one before and the one prepared, the oldest first; issuer is as in Session. store.ErrNotFound,
 // store.ErrRevoked.
-func (i *Issuer) ZoneKeys(ctx context.Context, node string) ([][]byte, error) {
+func (i *Issuer) ZoneKeys(ctx context.Context, node string) (envelopes [][]byte, issuer []byte, err error) {
 	n, err := i.o.Store.Node(ctx, node)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if !n.Revoked.IsZero() {
-		return nil, fmt.Errorf("seal zone keys for %q: %w", node, store.ErrRevoked)
+		return nil, nil, fmt.Errorf("seal zone keys for %q: %w", node, store.ErrRevoked)
 	}
 	sealing, err := ecdh.X25519().NewPublicKey(n.Sealing[:])
 	if err != nil {
-		return nil, fmt.Errorf("seal zone keys for %q: %w", node, err)
+		return nil, nil, fmt.Errorf("seal zone keys for %q: %w", node, err)
 	}
 	s := i.current.Load()
-	var envelopes [][]byte
 	for _, z := range n.Zone.Chain() {
 		if !s.grants.Scope.Contains(z) {
 			continue
 		}
 		keys, err := i.inForce(ctx, z)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		for _, k := range keys {
 			e, err := identity.SealZoneKey(n.ID, sealing, z, k.Epoch, k.Secret)
 			if err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 			raw, err := s.sign(e)
 			if err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 			envelopes = append(envelopes, raw)
 		}
 	}
-	return envelopes, nil
+	return envelopes, s.grants.DER, nil
 }
 
 // inForce returns what receivers of a zone must know, the oldest epoch first.

@@ -43,9 +43,9 @@ func TestSession(t *testing.T) {
 	i := must(Open(t.Context(), o))(t)
 	speaker := p.enrol(i, identity.Client, "31/11296")
 	trust := p.trust(speaker, i)
-	raw, der, err := i.SessionWith(p.session(nil))
+	raw, der, err := i.Session(p.session(nil))
 	if err != nil || string(der) != string(i.DER()) {
-		t.Fatalf("SessionWith() = %v", err)
+		t.Fatalf("Session() = %v", err)
 	}
 	if c, _, err := trust.Session(raw); err != nil || c.SSRC != 3 {
 		t.Errorf("Session() = %+v, %v", c, err)
@@ -67,7 +67,7 @@ func TestSession(t *testing.T) {
 		}, true},
 		"malformed": {func(c *signed.SessionCert) { c.PublicKey = nil }, false},
 	} {
-		raw, err := i.Session(p.session(c.change))
+		raw, _, err := i.Session(p.session(c.change))
 		if raw != nil || err == nil || c.scope != errors.Is(err, identity.ErrScope) {
 			t.Errorf("Session(%s) = %v, want ErrScope: %t", name, err, c.scope)
 		}
@@ -78,11 +78,15 @@ func TestStop(t *testing.T) {
 	p := newPlace(t)
 	i := p.open()
 	trust := p.trust(i.Credentials(), i)
-	s, by, err := trust.Stop(must(i.Stop(signed.Stop{Version: 1, Transmissions: [][16]byte{{1}}}))(t))
+	raw, der, err := i.Stop(signed.Stop{Version: 1, Transmissions: [][16]byte{{1}}})
+	if err != nil || string(der) != string(i.DER()) {
+		t.Fatalf("Stop() = %v", err)
+	}
+	s, by, err := trust.Stop(raw)
 	if err != nil || s.Transmissions[0] != [16]byte{1} || !by.MayStop(p.session(nil)) {
 		t.Errorf("Stop() = %+v, %v", s, err)
 	}
-	if _, err := i.Stop(signed.Stop{}); err == nil {
+	if _, _, err := i.Stop(signed.Stop{}); err == nil {
 		t.Error("Stop(nothing) = nil, want an error")
 	}
 }
@@ -98,7 +102,7 @@ func TestZoneKeys(t *testing.T) {
 	deliver := func() (epochs map[zone.Zone][]uint32) {
 		t.Helper()
 		epochs = make(map[zone.Zone][]uint32)
-		for _, raw := range must(i.ZoneKeys(t.Context(), hamlet.Node.ID))(t) {
+		for _, raw := range p.zoneKeys(i, hamlet.Node.ID) {
 			e := must(trust.ZoneKey(raw))(t)
 			if err := ring.Open(e); err != nil {
 				t.Fatal(err)
@@ -143,13 +147,13 @@ func TestZoneKeys(t *testing.T) {
 		t.Error("the epoch in force has gone from the keyring")
 	}
 
-	if _, err := i.ZoneKeys(t.Context(), "nobody"); !errors.Is(err, store.ErrNotFound) {
+	if _, _, err := i.ZoneKeys(t.Context(), "nobody"); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("ZoneKeys(nobody) = %v, want ErrNotFound", err)
 	}
 	if err := i.Revoke(t.Context(), hamlet.Node.ID); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := i.ZoneKeys(t.Context(), hamlet.Node.ID); !errors.Is(err, store.ErrRevoked) {
+	if _, _, err := i.ZoneKeys(t.Context(), hamlet.Node.ID); !errors.Is(err, store.ErrRevoked) {
 		t.Errorf("ZoneKeys(revoked) = %v, want ErrRevoked", err)
 	}
 }
@@ -163,7 +167,7 @@ func TestZoneKeysScope(t *testing.T) {
 	c := p.enrol(i, identity.Relay, "31/11296")
 	trust := p.trust(c, i)
 	var zones []zone.Zone
-	for _, raw := range must(i.ZoneKeys(t.Context(), c.Node.ID))(t) {
+	for _, raw := range p.zoneKeys(i, c.Node.ID) {
 		zones = append(zones, must(trust.ZoneKey(raw))(t).Zone)
 	}
 	if !slices.Equal(zones, []zone.Zone{"31", "31/11296"}) {

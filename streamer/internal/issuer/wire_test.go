@@ -27,11 +27,11 @@ func TestOverTheWire(t *testing.T) {
 		Accept: func(c *control.Conn) {
 			joined <- c
 			_ = c.Run(context.Background(), func(m control.Message) {
-				envelopes, err := i.ZoneKeys(context.Background(), c.Peer().ID)
+				envelopes, issuer, err := i.ZoneKeys(context.Background(), c.Peer().ID)
 				if err != nil {
 					t.Error(err)
 				}
-				_ = c.Send(control.Message{Keys: &control.Keys{Node: c.Peer().ID, Envelopes: envelopes, Issuer: i.DER()}})
+				_ = c.Send(control.Message{Keys: &control.Keys{Node: c.Peer().ID, Envelopes: envelopes, Issuer: issuer}})
 			})
 		},
 	}))(t)

@@ -52,8 +52,7 @@ type Listeners struct {
 // Enroller issues certificates, and the envelopes with the zone secrets a node may hold.
 type Enroller interface {
 	Enrol(ctx context.Context, r control.EnrolRequest) (*control.EnrolResponse, error)
-	ZoneKeys(ctx context.Context, node string) ([][]byte, error)
-	DER() []byte
+	ZoneKeys(ctx context.Context, node string) (envelopes [][]byte, issuer []byte, err error)
 }
 
 // Options are what a Picture needs; all are required.
@@ -177,7 +176,7 @@ func (p *Picture) handKeys(ctx context.Context) (more bool, err error) {
 	if id == "" {
 		return false, nil
 	}
-	envelopes, err := p.Enroller.ZoneKeys(ctx, id)
+	envelopes, issuer, err := p.Enroller.ZoneKeys(ctx, id)
 	if errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrRevoked) {
 		return true, nil // it was enrolled a moment ago, and no longer is
 	}
@@ -185,7 +184,7 @@ func (p *Picture) handKeys(ctx context.Context) (more bool, err error) {
 		p.update(func(*table) bool { p.keyless[id] = true; return false })
 		return true, fmt.Errorf("node %s: %w", id, err)
 	}
-	p.Deliver(control.Keys{Node: id, Envelopes: envelopes, Issuer: p.Enroller.DER()}) // false: it has gone, and will come anew
+	p.Deliver(control.Keys{Node: id, Envelopes: envelopes, Issuer: issuer}) // false: it has gone, and will come anew
 	return true, nil
 }
 

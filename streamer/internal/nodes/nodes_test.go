@@ -124,12 +124,12 @@ type enroller struct {
 	bed *bed
 }
 
-func (e enroller) ZoneKeys(ctx context.Context, node string) ([][]byte, error) {
+func (e enroller) ZoneKeys(ctx context.Context, node string) (envelopes [][]byte, signer []byte, err error) {
 	e.bed.mu.Lock()
-	err := e.bed.fault
+	err = e.bed.fault
 	e.bed.mu.Unlock()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	return e.Issuer.ZoneKeys(ctx, node)
 }

@@ -7,7 +7,6 @@
 package origin
 
 import (
-	"bytes"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -44,10 +43,9 @@ var ErrTooLong = errors.New("transmission has lasted as long as its certificate"
 // samples; io.EOF tells that the sound has ended.
 type Source interface{ Read(frame []float32) error }
 
-// Issuer signs session certificates.
+// Issuer signs session certificates. issuer is the certificate of whoever signed, DER, which goes out beside raw.
 type Issuer interface {
-	Session(signed.SessionCert) ([]byte, error)
-	DER() []byte // the issuer's own certificate
+	Session(signed.SessionCert) (raw, issuer []byte, err error)
 }
 
 // Sink is the first fan-out: cluster.Hub as a transmission sees it. None of the calls blocks.
@@ -230,12 +228,7 @@ func (t *Transmission) open() error {
 	second := int64(t.cert.T0) / int64(time.Second)
 	t.cert.NotBefore = second - early
 	t.cert.NotAfter = t.cert.NotBefore + int64(t.plan.Validity/time.Second)
-	der := t.issuer.DER()
-	raw, err := t.issuer.Session(t.cert)
-	if now := t.issuer.DER(); err == nil && !bytes.Equal(der, now) { // it was renewed meanwhile: nobody could verify
-		der = now
-		raw, err = t.issuer.Session(t.cert)
-	}
+	raw, der, err := t.issuer.Session(t.cert)
 	if err != nil {
 		return fmt.Errorf("sign session certificate: %w", err)
 	}

@@ -209,7 +209,7 @@ func TestAnnounce(t *testing.T) {
 			t.Fatal(err)
 		}
 		n := len(k.beacons)
-		raw, err := i.Stop(signed.Stop{Version: 1, Transmissions: [][16]byte{x.ID()}, At: now()})
+		raw, _, err := i.Stop(signed.Stop{Version: 1, Transmissions: [][16]byte{x.ID()}, At: now()})
 		if err != nil {
 			t.Fatal(err)
 		}

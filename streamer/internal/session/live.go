@@ -1,7 +1,6 @@
 package session
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -282,18 +281,13 @@ func (l *live) prepare() (*origin.Transmission, error) {
 func (l *live) stop() {
 	t := l.transmission.Load()
 	s := signed.Stop{Version: 1, Transmissions: [][16]byte{t.ID()}, At: l.m.Now()}
-	der := l.m.Issuer.DER()
-	raw, err := l.m.Issuer.Stop(s)
-	if now := l.m.Issuer.DER(); err == nil && !bytes.Equal(der, now) { // it was renewed meanwhile
-		der = now
-		raw, err = l.m.Issuer.Stop(s)
-	}
+	raw, issuer, err := l.m.Issuer.Stop(s)
 	if err != nil {
 		l.m.Log.Error("sign stop", "session", l.record().ID, "error", err)
 		return
 	}
 	l.order = raw
-	l.m.Sink.Stop(raw, s, der)
+	l.m.Sink.Stop(raw, s, issuer)
 }
 
 // farewell goes on for some seconds with beacons that carry the stop, for who missed all else, and then lets the

@@ -85,7 +85,7 @@ type Records interface {
 // Issuer signs what a session needs signed.
 type Issuer interface {
 	origin.Issuer
-	Stop(signed.Stop) ([]byte, error)
+	Stop(signed.Stop) (raw, issuer []byte, err error)
 }
 
 // Sink is the first fan-out.
