@@ -95,12 +95,8 @@ func (l *Loudspeaker) media(raw []byte, at mediaclock.Local, from int) {
 		l.reject(noKey) // not marked as seen: it is asked for again when the key has come
 		return
 	}
-	a, dropped := l.queue.get()
-	if dropped {
-		l.reject(overflow)
-	}
+	a := l.slot()
 	if a == nil {
-		l.reject(overflow)
 		return
 	}
 	plain, tagFault := key.Open(a.payload[:0], p.Head(), p.Sealed(), p.SSRC, p.Index)
@@ -119,6 +115,18 @@ func (l *Loudspeaker) media(raw []byte, at mediaclock.Local, from int) {
 	l.queue.put(a)
 }
 
+// slot returns room in the queue for one arrival, nil if there is none; what is lost for it is counted.
+func (l *Loudspeaker) slot() *arrival {
+	a, dropped := l.queue.get()
+	if dropped {
+		l.reject(overflow)
+	}
+	if a == nil {
+		l.reject(overflow)
+	}
+	return a
+}
+
 // beacon takes a beacon.
 func (l *Loudspeaker) beacon(b wire.BeaconBody, _ []byte, at mediaclock.Local, from int) {
 	x, events := l.table.Beacon(l.now(at), b, from)
@@ -131,12 +139,8 @@ func (l *Loudspeaker) beacon(b wire.BeaconBody, _ []byte, at mediaclock.Local, f
 	if e == nil || e.on != x {
 		return
 	}
-	a, dropped := l.queue.get()
-	if dropped {
-		l.reject(overflow)
-	}
+	a := l.slot()
 	if a == nil {
-		l.reject(overflow)
 		return
 	}
 	a.kind, a.stream, a.index, a.at, a.signed, a.size = beacon, e.stream, b.Highest, at, b.At, 0
