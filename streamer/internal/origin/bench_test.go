@@ -8,6 +8,7 @@ import (
 	"dongthanh/internal/packet"
 	"dongthanh/internal/signed"
 	"dongthanh/internal/wire"
+	"dongthanh/streamer/internal/voice"
 )
 
 // discard is a sink without cost.
@@ -56,8 +57,10 @@ func TestAllocations(t *testing.T) {
 // BenchmarkPacket is a packet of 40 ms from PCM to the sink; share is how much of one core a broadcast takes.
 func BenchmarkPacket(b *testing.B) {
 	for name, p := range map[string]Plan{
-		"file":       plan(),
-		"microphone": plan(func(p *Plan) { p.Live, p.Encoder = true, codec.EncoderConfig{Bitrate: 32000, Complexity: 5} }),
+		"file": plan(),
+		"microphone": plan(func(p *Plan) {
+			p.Voice, p.Encoder = voice.Options{HighPass: true}, codec.EncoderConfig{Bitrate: 32000, Complexity: 5}
+		}),
 	} {
 		b.Run(name, func(b *testing.B) {
 			next := packets(b, p)

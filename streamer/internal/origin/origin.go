@@ -67,8 +67,8 @@ type Plan struct {
 	Level    uint8
 	Fence    uint64
 	Delay    time.Duration
-	Frames   int  // per packet: 2, or 1 where latency counts most
-	Live     bool // a microphone: high-pass on, so that wind and table knocks stay out
+	Frames   int // per packet: 2, or 1 where latency counts most
+	Voice    voice.Options
 	Encoder  codec.EncoderConfig
 	Validity time.Duration
 }
@@ -131,7 +131,7 @@ func New(plan Plan, issuer Issuer, sink Sink, now func() mediaclock.Instant) (*T
 	if t.encoder, err = codec.NewEncoder(cfg); err != nil {
 		return nil, fmt.Errorf("open encoder: %w", err)
 	}
-	t.voice = voice.New(voice.Options{HighPass: plan.Live})
+	t.voice = voice.New(plan.Voice)
 	t.level.set(voice.Silence())
 	return t, nil
 }

@@ -33,7 +33,7 @@ func TestTone(t *testing.T) {
 		samples int
 	}{{2, false, 1}, {2, true, 700}, {1, true, 959}, {3, false, 2879}, {2, false, 0}, {1, false, 0}} {
 		t.Run(fmt.Sprintf("%d frames, live %v, %d samples more", c.frames, c.live, c.samples), func(t *testing.T) {
-			p := plan(func(p *Plan) { p.Frames, p.Live = c.frames, c.live })
+			p := plan(func(p *Plan) { p.Frames, p.Voice.HighPass = c.frames, c.live })
 			samples := 12*c.frames*codec.FrameSamples + c.samples
 			k := transmit(t, p, i, &tone{samples: samples, err: io.EOF}, nil)
 			if k.err != nil {

@@ -266,7 +266,7 @@ func (l *live) prepare() (*origin.Transmission, error) {
 	t, err := origin.New(origin.Plan{
 		Session: id, Zones: x.Zones, KeyZone: keyZone, Epoch: key.Epoch, Secret: key.Secret,
 		Kind: signed.KindLive, Class: rank(x.Class), Level: l.request.Level, Fence: fence,
-		Delay: l.profile.delay, Frames: l.profile.frames, Live: x.SourceKind == SourceBrowser,
+		Delay: l.profile.delay, Frames: l.profile.frames, Voice: treatment(x.SourceKind),
 		Encoder: encoder(l.m.Config.Encoder, x.SourceKind), Validity: validity,
 	}, l.m.Issuer, l.m.Sink, l.m.Now)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"dongthanh/internal/signed"
 	"dongthanh/internal/zone"
 	"dongthanh/streamer/internal/store"
+	"dongthanh/streamer/internal/voice"
 )
 
 // Config is the streamer's settings for sessions.
@@ -144,4 +145,9 @@ func encoder(c EncoderConfig, source string) codec.EncoderConfig {
 		return codec.EncoderConfig{Bitrate: c.Bitrate, Complexity: c.Complexity}
 	}
 	return codec.EncoderConfig{Bitrate: c.MusicBitrate, Complexity: c.Complexity, Music: true}
+}
+
+// treatment is what is done to a source's sound. Only a microphone is treated as one, by its high-pass.
+func treatment(source string) voice.Options {
+	return voice.Options{HighPass: source == SourceBrowser}
 }

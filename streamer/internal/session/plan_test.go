@@ -187,3 +187,11 @@ func TestEncoderFaults(t *testing.T) {
 		t.Errorf("%d faults of an empty encoder, want 3", got)
 	}
 }
+
+func TestTreatment(t *testing.T) {
+	for source, highPass := range map[string]bool{SourceBrowser: true, SourceWHIP: false, SourceFile: false} {
+		if got := treatment(source); got.HighPass != highPass {
+			t.Errorf("treatment of a %s = %+v, want a high-pass: %v", source, got, highPass)
+		}
+	}
+}
