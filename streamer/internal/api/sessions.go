@@ -33,7 +33,7 @@ type startRequest struct {
 	Priority string        `json:"priority"` // normal, priority or emergency; empty: normal
 	Delay    string        `json:"delay"`
 	Title    string        `json:"title"`
-	Chime    bool          `json:"chime"` // this version has none: true is refused
+	Chime    bool          `json:"chime"` // the opening chime comes first
 	Source   sourceRequest `json:"source"`
 }
 
@@ -174,9 +174,6 @@ func (a *api) request(ctx context.Context, p accounts.Principal, body startReque
 	if class == signed.ClassEmergency && p.Machine {
 		return session.Request{}, errMachine
 	}
-	if body.Chime {
-		return session.Request{}, problemf(http.StatusUnprocessableEntity, "chime", "Bản này chưa có nhạc hiệu mở đầu.")
-	}
 	if len([]rune(body.Title)) > maxTitle {
 		return session.Request{}, problemf(http.StatusUnprocessableEntity, "title", "Tiêu đề dài quá %d ký tự.", maxTitle)
 	}
@@ -189,7 +186,7 @@ func (a *api) request(ctx context.Context, p accounts.Principal, body startReque
 	}
 	return session.Request{
 		Zones: zones, Class: class, Delay: body.Delay, Title: strings.TrimSpace(body.Title),
-		Source: body.Source.Kind, Audio: body.Source.Audio, By: p.ID, Level: uint8(p.Zone.Level()), // #nosec G115 -- at most zone.MaxDepth
+		Source: body.Source.Kind, Audio: body.Source.Audio, Chime: body.Chime, By: p.ID, Level: uint8(p.Zone.Level()), // #nosec G115 -- at most zone.MaxDepth
 	}, nil
 }
 

@@ -25,7 +25,7 @@ func TestSessionOfAFile(t *testing.T) {
 	hears, missing := b.enrol(identity.Client, "Loa 1", "31/11296"), b.enrol(identity.Client, "Loa 2", "31/11296/02")
 	b.enrol(identity.Client, "Loa 3", "31/11407")
 	body := object{
-		"zones": []string{"31/11296/02", "31/11296"}, "delay": "live", "title": "  Bản tin sáng ",
+		"zones": []string{"31/11296/02", "31/11296"}, "delay": "live", "title": "  Bản tin sáng ", "chime": true,
 		"source": object{"kind": "file", "audio": lan.upload(2)},
 	}
 	begun := time.Now()

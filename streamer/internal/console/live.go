@@ -8,6 +8,7 @@ import (
 	"dongthanh/internal/zone"
 	"dongthanh/streamer/internal/accounts"
 	"dongthanh/streamer/internal/store"
+	"dongthanh/streamer/internal/voice"
 )
 
 const (
@@ -29,6 +30,8 @@ type liveBody struct {
 	MaySpeak bool
 	MayStop  bool
 	Within   zone.Zone // where the person acts
+
+	ChimeSeconds float64
 }
 
 // zoneBox is a zone with what lies directly beneath it.
@@ -60,7 +63,7 @@ func (c *console) zones(ctx context.Context, within zone.Zone) (liveBody, error)
 	shown, total := visible(list, within)
 	return liveBody{
 		Zones: grow(shown, len(shown) > foldFrom), Many: len(shown) > foldFrom, Cut: len(shown) < total, Total: total,
-		MaxZones: signed.MaxZones, Within: within,
+		MaxZones: signed.MaxZones, Within: within, ChimeSeconds: voice.ChimeFrames / 50.0,
 	}, nil
 }
 

@@ -69,6 +69,8 @@ type Plan struct {
 	Delay    time.Duration
 	Frames   int // per packet: 2, or 1 where latency counts most
 	Voice    voice.Options
+	Opening  []float32 // PCM that is sent first, as it is: whole frames, mono at 48 kHz; only read
+	RealTime bool      // the source runs on meanwhile, and what it says then is lost
 	Encoder  codec.EncoderConfig
 	Validity time.Duration
 }
@@ -125,6 +127,9 @@ func New(plan Plan, issuer Issuer, sink Sink, now func() mediaclock.Instant) (*T
 	t.highest = t.first - 1
 	if t.media, err = seal.Derive(plan.Secret, t.id, t.cert.SSRC, plan.Fence); err != nil {
 		return nil, err
+	}
+	if len(plan.Opening)%codec.FrameSamples != 0 {
+		return nil, fmt.Errorf("opening of %d samples: want whole frames of %d", len(plan.Opening), codec.FrameSamples)
 	}
 	cfg := plan.Encoder
 	cfg.FramesPerPacket = plan.Frames
@@ -189,13 +194,22 @@ func (t *Transmission) Run(ctx context.Context, src Source, p Progress) error {
 		}
 		t.beacon(n)
 		part := pcm[n%t.plan.Frames*codec.FrameSamples:][:codec.FrameSamples]
-		switch err := src.Read(part); {
-		case errors.Is(err, io.EOF) && left < 0:
-			left = tail // what voice and codec still hold comes out with as much silence
-		case err != nil && !errors.Is(err, io.EOF):
-			return fmt.Errorf("read sound: %w", err)
+		var loud voice.Level
+		if at := n * codec.FrameSamples; at < len(t.plan.Opening) {
+			if t.plan.RealTime {
+				_ = src.Read(part) // an error comes again when the source's turn has come
+			}
+			copy(part, t.plan.Opening[at:])
+			loud = t.voice.Through(part)
+		} else {
+			switch err := src.Read(part); {
+			case errors.Is(err, io.EOF) && left < 0:
+				left = tail // what voice and codec still hold comes out with as much silence
+			case err != nil && !errors.Is(err, io.EOF):
+				return fmt.Errorf("read sound: %w", err)
+			}
+			loud = t.voice.Process(part)
 		}
-		loud := t.voice.Process(part)
 		if (n+1)%t.plan.Frames == 0 {
 			t.level.set(loud)
 			if err := t.emit(pcm, left == 0, n == t.plan.Frames-1); err != nil {

@@ -267,6 +267,7 @@ func (l *live) prepare() (*origin.Transmission, error) {
 		Session: id, Zones: x.Zones, KeyZone: keyZone, Epoch: key.Epoch, Secret: key.Secret,
 		Kind: signed.KindLive, Class: rank(x.Class), Level: l.request.Level, Fence: fence,
 		Delay: l.profile.delay, Frames: l.profile.frames, Voice: treatment(x.SourceKind),
+		Opening: opening(l.request.Chime), RealTime: realTime(x.SourceKind),
 		Encoder: encoder(l.m.Config.Encoder, x.SourceKind), Validity: validity,
 	}, l.m.Issuer, l.m.Sink, l.m.Now)
 	if err != nil {

@@ -151,3 +151,14 @@ func encoder(c EncoderConfig, source string) codec.EncoderConfig {
 func treatment(source string) voice.Options {
 	return voice.Options{HighPass: source == SourceBrowser}
 }
+
+// opening is what is sent before the source: the chime, if it was asked for.
+func opening(chime bool) []float32 {
+	if !chime {
+		return nil
+	}
+	return voice.Chime()
+}
+
+// realTime reports whether a source's sound passes by unheard while the opening plays. A file waits.
+func realTime(source string) bool { return source != SourceFile }

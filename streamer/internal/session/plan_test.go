@@ -14,6 +14,7 @@ import (
 	"dongthanh/internal/signed"
 	"dongthanh/internal/zone"
 	"dongthanh/streamer/internal/store"
+	"dongthanh/streamer/internal/voice"
 )
 
 var day = time.Date(2026, 11, 24, 5, 0, 0, 0, time.UTC)
@@ -193,5 +194,14 @@ func TestTreatment(t *testing.T) {
 		if got := treatment(source); got.HighPass != highPass {
 			t.Errorf("treatment of a %s = %+v, want a high-pass: %v", source, got, highPass)
 		}
+	}
+}
+
+func TestOpening(t *testing.T) {
+	if opening(false) != nil {
+		t.Error("something is played that was not asked for")
+	}
+	if got := len(opening(true)); got != voice.ChimeFrames*codec.FrameSamples {
+		t.Errorf("chime of %d samples, want %d frames", got, voice.ChimeFrames)
 	}
 }

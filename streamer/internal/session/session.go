@@ -57,6 +57,7 @@ type Request struct {
 	Title  string
 	Source string // one of the kinds
 	Audio  string // id of the library's audio, for SourceFile
+	Chime  bool   // the opening chime comes first
 	By     string // user or token id
 	Level  uint8  // administrative level of who speaks, from the principal's zone
 	Replay *store.Replay

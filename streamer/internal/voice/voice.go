@@ -97,6 +97,15 @@ func (p *Processor) Process(frame []float32) Level {
 	return p.meter.measure(frame)
 }
 
+// Through is Process for sound that is already as it should be, such as a chime: it is limited and measured only.
+func (p *Processor) Through(frame []float32) Level {
+	for i, x := range frame {
+		frame[i] = bounded(x)
+	}
+	p.limiter.limit(frame)
+	return p.meter.measure(frame)
+}
+
 // amplify applies the gain and moves it towards wantDB, evenly over the frame.
 func (p *Processor) amplify(frame []float32) {
 	if len(frame) == 0 || (p.gainDB == 0 && p.wantDB == 0) {

@@ -8,6 +8,8 @@ export type Phase = "idle" | "starting" | "live" | "stopping" | "ended" | "faile
 
 const answerMS = 4000; // loudspeakers report every 2 s: before this nobody is called silent
 const mostNames = 12;
+const chimeSlackMS = 200; // the page may learn that it is live a moment before the server's first packet is out
+const speakMS = 4000; // how long the page asks the official to speak
 
 /** Air is the panel. It claims nothing that the server has not told. */
 export class Air {
@@ -28,6 +30,7 @@ export class Air {
   private listeners: Listeners = { expected: 0, hearing: 0, missing: [] };
   private best: Listeners = this.listeners;
   private linked = true;
+  private chimeMS = 0;
 
   constructor(private readonly place: (code: string) => string) {}
 
@@ -35,8 +38,13 @@ export class Air {
     return this.stage.dataset.phase as Phase;
   }
 
-  /** starting shows that somebody has pressed the button. */
-  starting(where: string, hint: string): void {
+  /**
+   * starting shows that somebody has pressed the button. While the chime plays, chimeSeconds from the start of the
+   * sound, nobody hears the microphone.
+   */
+  starting(where: string, hint: string, chimeSeconds: number): void {
+    this.chimeMS = chimeSeconds > 0 ? 1000 * chimeSeconds + chimeSlackMS : 0;
+    this.note.setAttribute("aria-live", chimeSeconds > 0 ? "assertive" : "off"); // the word to speak must be heard
     this.liveAt = 0;
     this.best = this.listeners = { expected: 0, hearing: 0, missing: [] };
     this.judge = new Judge(ofListeners);
@@ -133,9 +141,17 @@ export class Air {
       else if (l.hearing === 0) note = t("air.hearing_nobody");
       else if (l.hearing === l.expected) note = t("air.all_hear");
     }
-    setText(this.note, note);
+    const cue = this.cue();
+    setText(this.note, cue || note);
     this.stage.dataset.heard = !this.linked ? "unknown" : early ? "early" : l.hearing === 0 ? "nobody" : l.hearing < l.expected ? "some" : "all";
     this.missing.hidden = early || !this.linked || l.missing.length === 0;
+  }
+
+  /** cue tells whether to speak, if there was a chime. */
+  private cue(): string {
+    const since = performance.now() - this.liveAt;
+    if (this.chimeMS === 0 || since > this.chimeMS + speakMS) return "";
+    return t(since < this.chimeMS ? "air.chime" : "air.speak");
   }
 
   private nameMissing(ids: string[], nodes: Map<string, Equipment>): void {

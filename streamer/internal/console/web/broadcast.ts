@@ -7,6 +7,7 @@ export interface Plan {
   zones: string[];
   priority: string;
   title: string;
+  chime: boolean;
 }
 
 /** Link is how the sound gets to the server. */
@@ -70,7 +71,7 @@ export class Broadcast {
   }
 
   private async ask(plan: Plan): Promise<Session> {
-    const body = { zones: plan.zones, priority: plan.priority, title: plan.title, delay: "auto", source: { kind: "browser" } };
+    const body = { zones: plan.zones, priority: plan.priority, title: plan.title, delay: "auto", chime: plan.chime, source: { kind: "browser" } };
     const key = { "Idempotency-Key": crypto.randomUUID?.() ?? String(Math.random()) };
     let session: Session;
     try {

@@ -15,6 +15,7 @@ export class Desk {
   readonly check: Check;
   private readonly form = need<HTMLFormElement>("form");
   private readonly title = need<HTMLInputElement>("title");
+  private readonly chime = need<HTMLInputElement>("chime");
   private readonly startButton = need<HTMLButtonElement>("start");
   private readonly stopButton = need<HTMLButtonElement>("stop");
   private readonly chosenText = need("chosen");
@@ -62,7 +63,7 @@ export class Desk {
   }
 
   plan(): Plan {
-    return { zones: this.tree.chosen().map((z) => z.code), priority: this.priority(), title: this.title.value.trim() };
+    return { zones: this.tree.chosen().map((z) => z.code), priority: this.priority(), title: this.title.value.trim(), chime: this.chime.checked };
   }
 
   private priority(): string {
@@ -148,6 +149,7 @@ export class Desk {
       if (!text) return;
       const d = JSON.parse(text) as Plan;
       this.title.value = d.title;
+      this.chime.checked = d.chime;
       this.form.querySelectorAll<HTMLInputElement>("input[name=priority]").forEach((i) => (i.checked = i.value === d.priority));
       this.tree.choose(d.zones);
     } catch {

@@ -118,7 +118,8 @@ class Live {
     const plan = desk.plan();
     const zones = this.tree.chosen();
     this.say("");
-    this.turnOn(zones, desk.check.isOpen() ? "air.starting_hint" : "air.allow");
+    const chime = plan.chime ? Number(need("stage").dataset.chimeSeconds) : 0;
+    this.turnOn(zones, desk.check.isOpen() ? "air.starting_hint" : "air.allow", chime);
     const b = new Broadcast({
       level: (l) => {
         this.air.live();
@@ -132,7 +133,7 @@ class Live {
     this.seen = false;
     try {
       const atOnce = desk.check.isOpen() || (await allowed());
-      if (atOnce) this.air.starting(names(zones), t("air.starting_hint"));
+      if (atOnce) this.air.starting(names(zones), t("air.starting_hint"), chime);
       await b.start(plan, desk.check.handOver(), atOnce);
     } catch (e) {
       if (this.broadcast !== b) return; // it has ended meanwhile, and that was told
@@ -144,8 +145,8 @@ class Live {
     this.onSessions(this.sessions);
   }
 
-  private turnOn(zones: Zone[], hint: string): void {
-    this.air.starting(names(zones), t(hint));
+  private turnOn(zones: Zone[], hint: string, chime: number): void {
+    this.air.starting(names(zones), t(hint), chime);
     this.desk!.onAir(true);
     window.addEventListener("beforeunload", warn);
     void this.stayAwake(true);
