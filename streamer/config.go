@@ -16,6 +16,7 @@ import (
 type Config struct {
 	HTTP     web.Config        `yaml:"http"`
 	WebRTC   ingest.Config     `yaml:"webrtc"`
+	Line     ingest.LineConfig `yaml:"line"`
 	Admin    health.Config     `yaml:"admin"`
 	Nodes    cluster.Config    `yaml:"nodes"`
 	Redis    membership.Config `yaml:"redis"`

@@ -50,6 +50,7 @@ type streamer struct {
 	picture  *nodes.Picture
 	hub      *cluster.Hub
 	mics     *ingest.Microphones
+	lines    *ingest.Lines
 	sessions *session.Manager
 	web      *web.Server
 }
@@ -85,6 +86,9 @@ func (s *streamer) open(ctx context.Context) (err error) {
 		return err
 	}
 	if s.redis, err = membership.Open(s.cfg.Redis); err != nil {
+		return err
+	}
+	if s.lines, err = ingest.NewLines(s.cfg.Line, s.log, s.reg); err != nil {
 		return err
 	}
 	if err := s.openNodes(ctx); err != nil {
@@ -133,7 +137,7 @@ func (s *streamer) openNodes(ctx context.Context) (err error) {
 	}
 	s.sessions, err = session.NewManager(ctx, session.Options{
 		Config: s.cfg.Sessions, Records: s.store, Issuer: s.issuer, Sink: s.hub, Audience: s.picture,
-		Library: s.library, Now: root.Now, Log: s.log,
+		Library: s.library, Lines: s.lines, Now: root.Now, Log: s.log,
 	})
 	if err != nil {
 		return err
@@ -188,6 +192,9 @@ func (s *streamer) run(ctx context.Context) error {
 func (s *streamer) close() {
 	if s.mics != nil {
 		s.report("close microphones", s.mics.Close())
+	}
+	if s.lines != nil {
+		s.report("close line-ins", s.lines.Close())
 	}
 	if s.library != nil {
 		s.report("close library", s.library.Close())

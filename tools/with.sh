@@ -3,7 +3,7 @@
 #
 #   tools/with.sh THING... -- COMMAND [ARG...]     (from the folder of go.mod)
 #
-# Things: go opus redis chromium ffmpeg fonts srtp espeak ip. Nothing is asked of the network when nothing is
+# Things: go opus redis chromium ffmpeg gstreamer fonts srtp espeak ip. Nothing is asked of the network when nothing is
 # missing. Where something cannot be installed, one line says what and why, and the exit code is 1.
 set -eu
 
@@ -61,6 +61,10 @@ missing() {
 	redis) have redis-server || echo redis-server ;;
 	chromium) have chromium || have chromium-browser || have google-chrome || echo chromium ;;
 	ffmpeg) have ffmpeg || echo ffmpeg ;;
+	gstreamer) # srtpenc is of -bad
+		have gst-launch-1.0 && gst-inspect-1.0 --exists opusenc && gst-inspect-1.0 --exists rtpopuspay &&
+			gst-inspect-1.0 --exists srtpenc || echo gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad
+		;;
 	fonts) have fc-list && [ -n "$(fc-list :lang=vi)" ] || echo fontconfig fonts-dejavu-core ;;
 	srtp) pkg-config --exists libsrtp2 2>/dev/null || echo libsrtp2-dev ;;
 	espeak) have espeak-ng || echo espeak-ng ;;

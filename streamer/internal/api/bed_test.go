@@ -55,6 +55,7 @@ type bed struct {
 	picture  *nodes.Picture
 	sessions *session.Manager
 	mics     *ingest.Microphones
+	lines    *ingest.Lines
 	server   *httptest.Server
 	ahead    atomic.Int64 // by how much the accounts' clock is ahead
 	log      testkit.Journal
@@ -111,10 +112,12 @@ func newBed(t *testing.T) *bed {
 	})
 	b.must(err)
 	b.must(hub.Bind(ctx))
+	b.lines, err = ingest.NewLines(ingest.LineConfig{}, log, reg)
+	b.must(err)
 	cfg := session.DefaultConfig()
 	cfg.MicrophoneWait = time.Minute
 	b.sessions, err = session.NewManager(ctx, session.Options{
-		Config: cfg, Records: b.store, Issuer: b.issuer, Sink: hub, Audience: b.picture, Library: lib, Now: now, Log: log,
+		Config: cfg, Records: b.store, Issuer: b.issuer, Sink: hub, Audience: b.picture, Library: lib, Lines: b.lines, Now: now, Log: log,
 	})
 	b.must(err)
 	b.mics, err = ingest.NewMicrophones(ingest.Config{Listen: "127.0.0.1:0"}, log, reg)
@@ -129,7 +132,7 @@ func newBed(t *testing.T) *bed {
 		b.sessions.Close()
 		cancel()
 		running.Wait()
-		if err := errors.Join(b.mics.Close(), lib.Close(), b.store.Close()); err != nil {
+		if err := errors.Join(b.mics.Close(), b.lines.Close(), lib.Close(), b.store.Close()); err != nil {
 			t.Error(err)
 		}
 	})

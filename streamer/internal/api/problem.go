@@ -103,6 +103,8 @@ func translate(err error) *problem {
 		return problemf(http.StatusUnprocessableEntity, "invalid", "%s", fault.Message())
 	case errors.Is(err, ingest.ErrTooMany):
 		return problemf(http.StatusServiceUnavailable, "too_many_microphones", "Hệ thống đang có quá nhiều micrô cùng mở. Hãy thử lại sau.")
+	case errors.Is(err, ingest.ErrLineAddress):
+		return problemf(http.StatusServiceUnavailable, "line_address", "Máy chủ không mở được cổng để nhận tiếng từ máy gửi này. Hãy kiểm tra địa chỉ máy gửi, hoặc báo kỹ thuật viên.")
 	case errors.Is(err, ingest.ErrBadOffer):
 		return problemf(http.StatusBadRequest, "bad_offer", "Trình duyệt gửi yêu cầu micrô không hợp lệ.")
 	case errors.Is(err, session.ErrZones):

@@ -37,15 +37,19 @@ type startRequest struct {
 	Source   sourceRequest `json:"source"`
 }
 
-// sourceRequest names a source. URL, Text and From belong to kinds that this version does not have; they are known so that
-// the answer is that the kind is not there, not that the request is malformed.
+// sourceRequest names a source, and in answers tells how to reach it. Text belongs to a kind that this version does not
+// have; it is known so that the answer is that the kind is not there, not that the request is malformed.
 type sourceRequest struct {
-	Kind  string `json:"kind"`
-	Audio string `json:"audio,omitempty"`
-	WHIP  string `json:"whip_url,omitempty"` // told only
-	URL   string `json:"url,omitempty"`
-	Text  string `json:"text,omitempty"`
-	From  string `json:"from,omitempty"`
+	Kind   string `json:"kind"`
+	Audio  string `json:"audio,omitempty"`
+	WHIP   string `json:"whip_url,omitempty"` // told only
+	From   string `json:"from,omitempty"`     // of rtp: network of the sender
+	SRTP   bool   `json:"srtp,omitempty"`     // of rtp: only with a key
+	Plain  bool   `json:"plain,omitempty"`    // of rtp: without a key, from a whole network
+	Listen string `json:"listen,omitempty"`   // told only
+	SDP    string `json:"sdp,omitempty"`      // told only
+	URL    string `json:"url,omitempty"`
+	Text   string `json:"text,omitempty"`
 }
 
 // sessionJSON is a session as the API tells it.
@@ -157,9 +161,18 @@ func (a *api) start(w http.ResponseWriter, r *http.Request) error {
 	}
 	w.Header().Set("Location", "/api/v1/sessions/"+x.ID)
 	s := session.Session{Session: x}
+	if now, err := a.Sessions.Get(r.Context(), x.ID); err == nil {
+		s.Line = now.Line
+	}
+	return write(w, http.StatusCreated, a.reachable(r, s))
+}
+
+// reachable is a session with how its source is reached.
+func (a *api) reachable(r *http.Request, s session.Session) sessionJSON {
 	j := a.sessionOf(r.Context(), s)
 	j.Source.WHIP = a.whipURL(r, s)
-	return write(w, http.StatusCreated, j)
+	tellLine(who(r), s, &j.Source)
+	return j
 }
 
 // request checks a body against what exists and against the principal's rights.
@@ -184,8 +197,12 @@ func (a *api) request(ctx context.Context, p accounts.Principal, body startReque
 	if !maySpeak(p, class, zones) {
 		return session.Request{}, errForbidden
 	}
+	line, err := lineOptions(body.Source)
+	if err != nil {
+		return session.Request{}, err
+	}
 	return session.Request{
-		Zones: zones, Class: class, Delay: body.Delay, Title: strings.TrimSpace(body.Title),
+		Zones: zones, Line: line, Class: class, Delay: body.Delay, Title: strings.TrimSpace(body.Title),
 		Source: body.Source.Kind, Audio: body.Source.Audio, Chime: body.Chime, By: p.ID, Level: uint8(p.Zone.Level()), // #nosec G115 -- at most zone.MaxDepth
 	}, nil
 }
@@ -248,9 +265,7 @@ func (a *api) session(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	j := a.sessionOf(r.Context(), s)
-	j.Source.WHIP = a.whipURL(r, s)
-	return write(w, http.StatusOK, j)
+	return write(w, http.StatusOK, a.reachable(r, s))
 }
 
 // sessions lists newest first what the principal may see; ?before=ID continues after a page, ?limit=N bounds it.

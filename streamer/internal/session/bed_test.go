@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
 	"dongthanh/codec"
@@ -87,9 +88,18 @@ func (b *bed) restart() {
 	var err error
 	b.Manager, err = NewManager(b.t.Context(), Options{
 		Config: DefaultConfig(), Records: b.store, Issuer: b.issuer, Sink: b.sink, Audience: b.audience, Library: b.library,
-		Now: func() mediaclock.Instant { return mediaclock.At(time.Now()) }, Log: slog.New(slog.NewTextHandler(b.log, nil)),
+		Lines: b.lines(),
+		Now:   func() mediaclock.Instant { return mediaclock.At(time.Now()) }, Log: slog.New(slog.NewTextHandler(b.log, nil)),
 	})
 	b.must(err)
+}
+
+// lines opens line-ins for real.
+func (b *bed) lines() *ingest.Lines {
+	b.t.Helper()
+	lines, err := ingest.NewLines(ingest.LineConfig{}, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	b.must(err)
+	return lines
 }
 
 // shut closes the manager, once.

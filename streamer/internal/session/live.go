@@ -39,6 +39,7 @@ type live struct {
 	request Request
 	profile profile
 	source  chan ingest.Source // holds one; a second is refused
+	line    *ingest.Line       // that source, if it is a line-in; set before anybody sees the session
 	ctx     context.Context    // ends with the session's sound
 	cancel  context.CancelCauseFunc
 
@@ -119,6 +120,15 @@ func (l *live) set(change func(*store.Session)) store.Session {
 		l.m.Audience.Update(x)
 	}
 	return x
+}
+
+// session is the session as it stands now.
+func (l *live) session() Session {
+	s := Session{Session: l.record(), Level: l.level()}
+	if !over(s.Session) {
+		s.Line = l.line
+	}
+	return s
 }
 
 func (l *live) level() voice.Level {
@@ -215,7 +225,7 @@ func (l *live) await() (src ingest.Source, err error) {
 		return src, ending{reason: "source_lost"}
 	case <-l.ctx.Done():
 		return src, context.Cause(l.ctx)
-	case <-time.After(startWait):
+	case <-time.After(l.m.Config.soundWait(l.request.Source)):
 		return src, ending{reason: "no_sound"}
 	}
 }

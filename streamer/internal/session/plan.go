@@ -16,6 +16,7 @@ import (
 // Config is the streamer's settings for sessions.
 type Config struct {
 	MicrophoneWait time.Duration `yaml:"microphone_wait"` // how long a browser or WHIP session waits for its microphone
+	LineWait       time.Duration `yaml:"line_wait"`       // how long a line-in waits for its sender
 	Encoder        EncoderConfig `yaml:"encoder"`
 }
 
@@ -41,7 +42,7 @@ func (c EncoderConfig) Validate() (faults []config.Fault) {
 
 // DefaultConfig is what a streamer without a configuration does.
 func DefaultConfig() Config {
-	return Config{MicrophoneWait: 20 * time.Second, Encoder: EncoderConfig{Bitrate: 32000, MusicBitrate: 64000, Complexity: 5}}
+	return Config{MicrophoneWait: 20 * time.Second, LineWait: time.Minute, Encoder: EncoderConfig{Bitrate: 32000, MusicBitrate: 64000, Complexity: 5}}
 }
 
 // profile is a delay profile of DESIGN §5.
@@ -89,7 +90,7 @@ func draft(r Request, now time.Time) (store.Session, profile, error) {
 	if err != nil {
 		return store.Session{}, profile{}, err
 	}
-	if !slices.Contains([]string{SourceFile, SourceBrowser, SourceWHIP}, r.Source) {
+	if !slices.Contains(kinds, r.Source) {
 		return store.Session{}, profile{}, fmt.Errorf("%w: %q", ErrSource, r.Source)
 	}
 	zones := minimal(r.Zones)

@@ -20,7 +20,6 @@ import (
 	"dongthanh/internal/signed"
 	"dongthanh/internal/zone"
 	"dongthanh/streamer/internal/ingest"
-	"dongthanh/streamer/internal/library"
 	"dongthanh/streamer/internal/origin"
 	"dongthanh/streamer/internal/store"
 	"dongthanh/streamer/internal/voice"
@@ -42,31 +41,26 @@ type BusyError struct{ Session store.Session }
 
 func (e *BusyError) Error() string { return "zone is on air with session " + e.Session.ID }
 
-// Source kinds that a request can name.
-const (
-	SourceFile    = "file"
-	SourceBrowser = "browser"
-	SourceWHIP    = "whip" // a WebRTC program: a mixer, a line; what it sends is not taken for a voice
-)
-
 // Request asks for a broadcast.
 type Request struct {
 	Zones  []zone.Zone
 	Class  signed.Class
 	Delay  string // a delay profile; empty: auto
 	Title  string
-	Source string // one of the kinds
-	Audio  string // id of the library's audio, for SourceFile
-	Chime  bool   // the opening chime comes first
-	By     string // user or token id
-	Level  uint8  // administrative level of who speaks, from the principal's zone
+	Source string             // one of the kinds
+	Audio  string             // id of the library's audio, for SourceFile
+	Line   ingest.LineOptions // for SourceRTP
+	Chime  bool               // the opening chime comes first
+	By     string             // user or token id
+	Level  uint8              // administrative level of who speaks, from the principal's zone
 	Replay *store.Replay
 }
 
 // Session is a broadcast as its record stands, with how loud it is now.
 type Session struct {
 	store.Session
-	Level voice.Level // silence unless on air
+	Level voice.Level  // silence unless on air
+	Line  *ingest.Line // of a SourceRTP that has not ended
 }
 
 // Records is the part of the store a session needs.
@@ -104,11 +98,6 @@ type Audience interface {
 	Count(session string) (expected, hearing int)
 }
 
-// Library opens the audio of a SourceFile.
-type Library interface {
-	Open(ctx context.Context, id string) (*library.Sound, error)
-}
-
 // Options are what a Manager needs; all are required.
 type Options struct {
 	Config   Config
@@ -117,6 +106,7 @@ type Options struct {
 	Sink     Sink
 	Audience Audience
 	Library  Library
+	Lines    Lines
 	Now      func() mediaclock.Instant // network time
 	Log      *slog.Logger
 }
@@ -168,22 +158,16 @@ func (m *Manager) Close() {
 }
 
 // Start begins a session and returns its record at once; the sound follows. A repeated Replay returns the first
-// session and true. Errors: BusyError, ErrZones, ErrSource, ErrAudio, ErrDelay, ErrClosing and the store's.
+// session and true. Errors: BusyError, ErrZones, ErrSource, ErrAudio, ErrDelay, ErrClosing, the
+// store's, and those of whoever opens the source.
 func (m *Manager) Start(ctx context.Context, r Request) (store.Session, bool, error) {
 	x, profile, err := draft(r, time.Now())
 	if err != nil {
 		return store.Session{}, false, err
 	}
-	var src ingest.Source
-	if r.Source == SourceFile {
-		sound, err := m.Library.Open(ctx, r.Audio)
-		if errors.Is(err, store.ErrNotFound) || errors.Is(err, library.ErrLost) {
-			err = fmt.Errorf("%w: %w", ErrAudio, err)
-		}
-		if err != nil {
-			return store.Session{}, false, err
-		}
-		src = ingest.NewFile(sound, sound)
+	src, err := m.open(ctx, r)
+	if err != nil {
+		return store.Session{}, false, err
 	}
 	x, again, err := m.admit(ctx, x, r, profile, src)
 	if (err != nil || again) && src != nil {
@@ -229,6 +213,7 @@ func (m *Manager) admit(ctx context.Context, x store.Session, r Request, p profi
 	if src != nil {
 		l.source <- src
 		l.attached = true
+		l.line, _ = src.(*ingest.Line)
 	}
 	if reason, err := m.enter(l, x); err != nil {
 		l.cancel(nil)
@@ -307,7 +292,7 @@ func (m *Manager) Stop(ctx context.Context, id, by string) error {
 // Get returns a session, on air or not; store.ErrNotFound.
 func (m *Manager) Get(ctx context.Context, id string) (Session, error) {
 	if l, err := m.find(id); err == nil {
-		return Session{Session: l.record(), Level: l.level()}, nil
+		return l.session(), nil
 	}
 	x, err := m.Records.Session(ctx, id)
 	return Session{Session: x, Level: voice.Silence()}, err
@@ -323,7 +308,7 @@ func (m *Manager) List(ctx context.Context, before string, limit int) ([]Session
 	for i, x := range list {
 		out[i] = Session{Session: x, Level: voice.Silence()}
 		if l, err := m.find(x.ID); err == nil {
-			out[i] = Session{Session: l.record(), Level: l.level()}
+			out[i] = l.session()
 		}
 	}
 	return out, nil
@@ -334,7 +319,9 @@ func (m *Manager) OnAir() []Session {
 	var out []Session
 	for _, x := range m.onAir() {
 		if l, err := m.find(x.ID); err == nil {
-			out = append(out, Session{Session: x, Level: l.level()})
+			s := l.session()
+			s.Session = x
+			out = append(out, s)
 		}
 	}
 	slices.SortFunc(out, func(a, b Session) int { return strings.Compare(a.ID, b.ID) })
