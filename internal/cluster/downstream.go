@@ -325,14 +325,20 @@ func (h *Hub) PathChanged() {
 
 // Deliver passes key envelopes down to the downstream that has their node beneath it. It reports whether there is
 // one; otherwise they are dropped, and whoever sent them sends them again when the node appears.
-func (h *Hub) Deliver(k control.Keys) bool {
+func (h *Hub) Deliver(k control.Keys) bool { return h.forward(k.Node, control.Message{Keys: &k}) }
+
+// Order passes an order down as Deliver does keys, unaltered.
+func (h *Hub) Order(o control.Order) bool { return h.forward(o.Node, control.Message{Order: &o}) }
+
+// forward sends a message towards the node that it is for.
+func (h *Hub) forward(node string, m control.Message) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	id, ok := h.picture.Route(k.Node)
+	id, ok := h.picture.Route(node)
 	if !ok || h.live[id] == nil {
 		return false
 	}
-	return h.live[id].conn.Send(control.Message{Keys: &k}) == nil
+	return h.live[id].conn.Send(m) == nil
 }
 
 // wall is network time in Unix milliseconds, 0 while this node does not have it.

@@ -153,7 +153,7 @@ func (m Message) members() int {
 	n := 0
 	for _, set := range []bool{
 		m.Join != nil, m.Welcome != nil, m.Refuse != nil, m.Path != nil, m.Session != nil, m.Stop != nil, m.Keys != nil,
-		m.Changes != nil, m.Digest != nil, m.Resync != nil, m.Reports != nil, m.Enrol != nil, m.EnrolReply != nil,
+		m.Order != nil, m.Changes != nil, m.Digest != nil, m.Resync != nil, m.Reports != nil, m.Enrol != nil, m.EnrolReply != nil,
 	} {
 		if set {
 			n++
@@ -182,6 +182,8 @@ func (m Message) check() error {
 		return errors.Join(object(m.Stop.Order), object(m.Stop.Issuer))
 	case m.Keys != nil:
 		return m.Keys.check()
+	case m.Order != nil:
+		return m.Order.check()
 	case m.Changes != nil:
 		for _, x := range m.Changes.Members {
 			if err := x.check(); err != nil {
@@ -203,6 +205,13 @@ func (k *Keys) check() error {
 		return fmt.Errorf("node id %q", k.Node)
 	}
 	return errors.Join(objects(k.Envelopes, maxEnvelopes), object(k.Issuer))
+}
+
+func (o *Order) check() error {
+	if !identity.ValidID(o.Node) {
+		return fmt.Errorf("node id %q", o.Node)
+	}
+	return errors.Join(object(o.Order), object(o.Issuer))
 }
 
 func (x Member) check() error {

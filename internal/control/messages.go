@@ -32,6 +32,7 @@ type Message struct {
 	Session    *Session    `json:"session,omitempty"`     // down
 	Stop       *Stop       `json:"stop,omitempty"`        // down
 	Keys       *Keys       `json:"keys,omitempty"`        // down, for one node
+	Order      *Order      `json:"order,omitempty"`       // down, for one node
 	Changes    *Changes    `json:"changes,omitempty"`     // up
 	Digest     *Digest     `json:"digest,omitempty"`      // up, every 30 s
 	Resync     *Resync     `json:"resync,omitempty"`      // down: send all members again
@@ -82,6 +83,13 @@ type Keys struct {
 	Node      string   `json:"node"`
 	Envelopes [][]byte `json:"envelopes"`
 	Issuer    []byte   `json:"issuer"`
+}
+
+// Order carries a signed.Order to the loudspeaker that it is for.
+type Order struct {
+	Node   string `json:"node"`
+	Order  []byte `json:"order"`
+	Issuer []byte `json:"issuer"`
 }
 
 // Member is a node as its upstream sees it.

@@ -21,6 +21,7 @@ var (
 	ErrUnknownIssuer = errors.New("unknown issuer")
 	ErrToken         = errors.New("not an enrolment token")
 	ErrEnvelope      = errors.New("zone-key envelope refused")
+	ErrAddressee     = errors.New("meant for another node")
 )
 
 // Reason names the fault of a certificate in one word, for a metric's label; "other" for what is not ours.

@@ -106,6 +106,30 @@ func (t *Trust) ZoneKey(raw []byte) (signed.ZoneKey, error) {
 	return k, nil
 }
 
+// Order verifies an order to the node that this is: the signature of an issuer whose scope contains the node's zone
+// (ErrScope), the addressee (ErrAddressee), and its validity (ErrExpired, ErrNotYetValid). Whether it is a replay is for
+// the caller to tell by its number.
+func (t *Trust) Order(raw []byte, self Node) (signed.Order, error) {
+	o, issuer, err := verified[signed.Order](t, raw)
+	now := t.now()
+	switch {
+	case err != nil:
+	case !issuer.Scope.Contains(self.Zone):
+		err = fmt.Errorf("%w: zone %q is not in %q", ErrScope, self.Zone, issuer.Scope)
+	case o.Node != self.ID:
+		err = fmt.Errorf("%w: %q", ErrAddressee, o.Node)
+	case now.IsZero():
+	case now.After(o.NotAfter.Time()):
+		err = fmt.Errorf("%w on %s", ErrExpired, stamp(o.NotAfter.Time()))
+	case now.Add(leeway).Before(o.At.Time()):
+		err = fmt.Errorf("%w before %s", ErrNotYetValid, stamp(o.At.Time()))
+	}
+	if err != nil {
+		return signed.Order{}, fmt.Errorf("verify order: %w", err)
+	}
+	return o, nil
+}
+
 // verified parses an object and checks its signature with the key of a known issuer that is valid now.
 func verified[B signed.Body](t *Trust, raw []byte) (B, *Issuer, error) {
 	var none B

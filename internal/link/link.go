@@ -31,6 +31,7 @@ type Events struct {
 	Session    func(m control.Session, from int)
 	Stop       func(m control.Stop, from int)
 	Keys       func(m control.Keys, from int)
+	NodeOrder  func(m control.Order, from int)
 	Resync     func(from int)                         // send all members again
 	EnrolReply func(m control.EnrolReply, from int)   // to an Enrol that was sent to upstream from
 	Joined     func(from int, upstream identity.Node) // a relay sends all its members then

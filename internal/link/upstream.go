@@ -262,6 +262,8 @@ func (l *Links) message(u *upstream, conn *control.Conn, m control.Message) {
 		e.Stop(*m.Stop, u.n)
 	case m.Keys != nil && e.Keys != nil:
 		e.Keys(*m.Keys, u.n)
+	case m.Order != nil && e.NodeOrder != nil:
+		e.NodeOrder(*m.Order, u.n)
 	case m.Resync != nil && e.Resync != nil:
 		e.Resync(u.n)
 	case m.EnrolReply != nil && e.EnrolReply != nil:

@@ -1,5 +1,5 @@
 // Package signed holds the objects that travel end to end under a signature: session certificates, stops, zone-key
-// envelopes and hearing reports. Relays carry them and can neither invent nor alter one. Each is a deterministic
+// envelopes, orders to one loudspeaker and hearing reports. Relays carry them and can neither invent nor alter one. Each is a deterministic
 // CBOR map with integer keys (RFC 8949 §4.2) in a COSE_Sign1 (RFC 9052 §4.2, EdDSA); the signature covers the bytes
 // received, never a second encoding of them.
 //

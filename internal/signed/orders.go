@@ -3,6 +3,7 @@ package signed
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"dongthanh/internal/mediaclock"
 	"dongthanh/internal/zone"
@@ -57,8 +58,53 @@ func (k ZoneKey) check() error {
 // MaxNodeID bounds a node's id in bytes.
 const MaxNodeID = 40
 
+// Bounds of an order. A validity of a few minutes keeps a replay short where a loudspeaker has lost its count, and is
+// long enough for one that has just joined to learn the time.
+const (
+	MinVolume     = -6000 // hundredths of a decibel
+	MaxTone       = 10 * time.Second
+	OrderValidity = 5 * time.Minute // the longest
+)
+
+// Order tells one loudspeaker how to sound. An issuer signs it; each field but the first five may be absent and then
+// changes nothing, so that a later version can add its own (hours, ceilings) under the same number and validity.
+type Order struct {
+	Version  uint8              `cbor:"1,keyasint"`
+	Node     string             `cbor:"2,keyasint"`
+	Number   uint64             `cbor:"3,keyasint"`           // rises with each order to this node; one no higher than the highest is ignored
+	At       mediaclock.Instant `cbor:"4,keyasint"`           // when it was given
+	NotAfter mediaclock.Instant `cbor:"5,keyasint"`           // at most OrderValidity later
+	Volume   *int32             `cbor:"6,keyasint,omitempty"` // hundredths of a decibel, MinVolume to 0; stays until the next
+	ToneMS   uint16             `cbor:"7,keyasint,omitempty"` // sound a test tone for so long, at most MaxTone, if nothing is on air
+	Critical []int              `cbor:"8,keyasint,omitempty"`
+}
+
+func (Order) context() string        { return "dongthanh order v1" }
+func (o Order) fields() (int, []int) { return 8, o.Critical }
+
+// Tone is how long the test tone is to sound; 0: it is not asked for.
+func (o Order) Tone() time.Duration { return time.Duration(o.ToneMS) * time.Millisecond }
+
+func (o Order) check() error {
+	switch {
+	case o.Version != 1 || o.Node == "" || len(o.Node) > MaxNodeID || o.Number == 0:
+		return errors.New("order: version, node or number out of bounds")
+	case o.At < 0 || o.NotAfter < o.At || o.NotAfter.Sub(o.At) > OrderValidity:
+		return fmt.Errorf("order: validity is negative or longer than %v", OrderValidity)
+	case o.Volume != nil && !ValidVolume(*o.Volume):
+		return fmt.Errorf("order: volume %d", *o.Volume)
+	case o.Tone() > MaxTone:
+		return fmt.Errorf("order: tone of %v", o.Tone())
+	}
+	return nil
+}
+
+// ValidVolume reports whether v, in hundredths of a decibel, is a volume that a loudspeaker can be set to.
+func ValidVolume(v int32) bool { return MinVolume <= v && v <= 0 }
+
 // Report is what a loudspeaker itself says of what it hears. It signs it with its device key, and relays forward it
-// unaltered. Counts are totals of 20 ms frames of this transmission since the loudspeaker admitted it.
+// unaltered. Counts are totals of 20 ms frames of this transmission since the loudspeaker admitted it. One without a
+// transmission tells of the loudspeaker alone: it says that the volume has changed, or what it is after a join.
 type Report struct {
 	Version      uint8              `cbor:"1,keyasint"`
 	Node         string             `cbor:"2,keyasint"`
@@ -76,14 +122,15 @@ type Report struct {
 	ClockMicros  int32              `cbor:"14,keyasint"` // estimated error of its playout instant
 	ArrivalMS    uint32             `cbor:"15,keyasint"` // median time from entry into the encoder to arrival
 	Critical     []int              `cbor:"16,keyasint,omitempty"`
+	Volume       *int32             `cbor:"17,keyasint,omitempty"` // in force, in hundredths of a decibel; absent: an earlier version
 }
 
 func (Report) context() string        { return "dongthanh report v1" }
-func (r Report) fields() (int, []int) { return 16, r.Critical }
+func (r Report) fields() (int, []int) { return 17, r.Critical }
 
 func (r Report) check() error {
-	if r.Version != 1 || r.Node == "" || len(r.Node) > MaxNodeID || r.LossPermille > 1000 {
-		return errors.New("report: version, node or loss out of bounds")
+	if r.Version != 1 || r.Node == "" || len(r.Node) > MaxNodeID || r.LossPermille > 1000 || r.Volume != nil && !ValidVolume(*r.Volume) {
+		return errors.New("report: version, node, loss or volume out of bounds")
 	}
 	return nil
 }

@@ -34,6 +34,7 @@ func (n *Node) events() link.Events {
 				n.hub.Deliver(m)
 			}
 		},
+		NodeOrder:  func(m control.Order, _ int) { n.hub.Order(m) }, // the loudspeaker judges it
 		Resync:     func(int) { n.hub.Resync() },
 		Joined:     func(int, identity.Node) { n.hub.Resync(); n.joinedAgain() },
 		EnrolReply: n.enrolled,

@@ -38,6 +38,16 @@ func (i *Issuer) Stop(x signed.Stop) (raw, issuer []byte, err error) {
 	return raw, s.grants.DER, err
 }
 
+// Order signs an order to a loudspeaker in zone z; issuer is as in Session. identity.ErrScope: not this issuer's to order.
+func (i *Issuer) Order(x signed.Order, z zone.Zone) (raw, issuer []byte, err error) {
+	s := i.current.Load()
+	if !s.grants.Scope.Contains(z) {
+		return nil, nil, fmt.Errorf("sign order: %w: zone %q is not in %q", identity.ErrScope, z, s.grants.Scope)
+	}
+	raw, err = s.sign(x)
+	return raw, s.grants.DER, err
+}
+
 func (s *state) sign(b signed.Body) ([]byte, error) {
 	id := s.authority.ID()
 	return signed.Sign(b, id[:], s.authority.Key)
