@@ -109,10 +109,14 @@ func (s *streamer) openNodes(ctx context.Context) (err error) {
 	}
 	s.time = root
 	s.picture, err = nodes.New(ctx, nodes.Options{
-		Enrolled: s.store.Nodes,
-		Enroller: s.issuer,
-		Deliver:  func(k control.Keys) bool { return s.hub.Deliver(k) },
-		Log:      s.log,
+		Enrolled:  s.store.Nodes,
+		SetVolume: s.store.SetVolume,
+		NoteSeen:  s.store.NoteSeen,
+		Enroller:  s.issuer,
+		Deliver:   func(k control.Keys) bool { return s.hub.Deliver(k) },
+		Order:     func(o control.Order) bool { return s.hub.Order(o) },
+		Now:       root.Now,
+		Log:       s.log,
 	})
 	if err != nil {
 		return err

@@ -165,6 +165,58 @@ func TestTrustStop(t *testing.T) {
 	}
 }
 
+func TestTrustOrder(t *testing.T) {
+	n, other := newNetwork(t, "31", signed.ClassPriority), newNetwork(t, "31", signed.ClassPriority)
+	neighbour := must(n.root.NewIssuer("31/11407", signed.ClassEmergency, day, year))(t)
+	order := func(change func(*signed.Order)) signed.Order {
+		o := signed.Order{Version: 1, Node: speaker.ID, Number: 1, At: mediaclock.At(day), NotAfter: mediaclock.At(day.Add(time.Minute))}
+		if change != nil {
+			change(&o)
+		}
+		return o
+	}
+	good := n.issuer.sign(t, order(nil))
+	impostor := n.issuer.ID()
+	for _, c := range []struct {
+		name string
+		raw  []byte
+		now  time.Time
+		want error
+	}{
+		{"good", good, day, nil},
+		{"at its end", good, day.Add(time.Minute), nil},
+		{"clocks differ", good, day.Add(-10 * time.Second), nil},
+		{"clock not set", good, nobodyAt, nil},
+		{"too early", good, day.Add(-time.Minute), ErrNotYetValid},
+		{"too late", good, day.Add(time.Minute + time.Second), ErrExpired},
+		{"another node's", n.issuer.sign(t, order(func(o *signed.Order) { o.Node = mailman.ID })), day, ErrAddressee},
+		{"issuer of another commune", neighbour.sign(t, order(nil)), day, ErrScope},
+		{"issuer of another network", other.issuer.sign(t, order(nil)), day, ErrUnknownIssuer},
+		{"another's signature in the issuer's name", must(signed.Sign(order(nil), impostor[:], other.issuer.Key))(t), day, signed.ErrSignature},
+		{"signed by the loudspeaker itself", must(signed.Sign(order(nil), []byte(speaker.ID), other.issuer.Key))(t), day, signed.ErrMalformed},
+		{"a stop", n.issuer.sign(t, signed.Stop{Version: 1, Transmissions: [][16]byte{{1}}}), day, signed.ErrMalformed},
+		{"garbage", []byte("x"), day, signed.ErrMalformed},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			now := day
+			trust := NewTrust(n.roots, func() time.Time { return now })
+			for _, i := range []*Authority{n.issuer, neighbour} {
+				if err := trust.AddIssuer(i.Certificate.Raw); err != nil {
+					t.Fatal(err)
+				}
+			}
+			now = c.now
+			got, err := trust.Order(c.raw, speaker)
+			if !errors.Is(err, c.want) || (c.want == nil && err != nil) {
+				t.Fatalf("Order() = %v, want %v", err, c.want)
+			}
+			if (err == nil) != (got.Number == 1) {
+				t.Errorf("Order() = %+v, %v", got, err)
+			}
+		})
+	}
+}
+
 func TestReport(t *testing.T) {
 	n := newNetwork(t, "31", 1)
 	c, other := n.enlist(t, speaker), n.enlist(t, mailman)

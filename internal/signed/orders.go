@@ -104,7 +104,7 @@ func ValidVolume(v int32) bool { return MinVolume <= v && v <= 0 }
 
 // Report is what a loudspeaker itself says of what it hears. It signs it with its device key, and relays forward it
 // unaltered. Counts are totals of 20 ms frames of this transmission since the loudspeaker admitted it. One without a
-// transmission tells of the loudspeaker alone: it says that the volume has changed, or what it is after a join.
+// transmission tells of the loudspeaker alone: after a join and after an order.
 type Report struct {
 	Version      uint8              `cbor:"1,keyasint"`
 	Node         string             `cbor:"2,keyasint"`
@@ -123,10 +123,11 @@ type Report struct {
 	ArrivalMS    uint32             `cbor:"15,keyasint"` // median time from entry into the encoder to arrival
 	Critical     []int              `cbor:"16,keyasint,omitempty"`
 	Volume       *int32             `cbor:"17,keyasint,omitempty"` // in force, in hundredths of a decibel; absent: an earlier version
+	Order        uint64             `cbor:"18,keyasint,omitempty"` // highest Order.Number taken; the next order must be higher
 }
 
 func (Report) context() string        { return "dongthanh report v1" }
-func (r Report) fields() (int, []int) { return 17, r.Critical }
+func (r Report) fields() (int, []int) { return 18, r.Critical }
 
 func (r Report) check() error {
 	if r.Version != 1 || r.Node == "" || len(r.Node) > MaxNodeID || r.LossPermille > 1000 || r.Volume != nil && !ValidVolume(*r.Volume) {

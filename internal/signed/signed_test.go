@@ -6,6 +6,8 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"dongthanh/internal/mediaclock"
 	"dongthanh/internal/zone"
 )
@@ -27,6 +29,11 @@ func validCert() SessionCert {
 
 func validReport() Report {
 	return Report{Version: 1, Node: "0193-client", Number: 5, Transmission: [16]byte{1}, Hearing: true, At: 12, Played: 100, RTTMicros: 250, ClockMicros: -30}
+}
+
+func validOrder() Order {
+	volume := int32(-600)
+	return Order{Version: 1, Node: "0193-client", Number: 7, At: 1_000, NotAfter: 1_000 + mediaclock.Instant(OrderValidity), Volume: &volume, ToneMS: 3000}
 }
 
 func signOK(tb testing.TB, b Body) []byte {
@@ -120,6 +127,105 @@ func TestCheckRefuses(t *testing.T) {
 	}
 }
 
+// TestOrderBounds: an order says what it says, or nothing; what is out of bounds is refused by both sides.
+func TestOrderBounds(t *testing.T) {
+	volume := func(v int32) *int32 { return &v }
+	for _, c := range []struct {
+		name string
+		edit func(*Order)
+		ok   bool
+	}{
+		{"as it is", func(*Order) {}, true},
+		{"nothing but a number", func(o *Order) { o.Volume, o.ToneMS = nil, 0 }, true},
+		{"full volume, which is not no volume", func(o *Order) { o.Volume = volume(0) }, true},
+		{"least volume", func(o *Order) { o.Volume = volume(MinVolume) }, true},
+		{"longest tone", func(o *Order) { o.ToneMS = 10_000 }, true},
+		{"for an instant", func(o *Order) { o.NotAfter = o.At }, true},
+		{"version", func(o *Order) { o.Version = 2 }, false},
+		{"nobody", func(o *Order) { o.Node = "" }, false},
+		{"long id", func(o *Order) { o.Node = string(make([]byte, MaxNodeID+1)) }, false},
+		{"no number", func(o *Order) { o.Number = 0 }, false},
+		{"backwards", func(o *Order) { o.NotAfter = o.At - 1 }, false},
+		{"before 1970", func(o *Order) { o.At = -1 }, false},
+		{"for too long", func(o *Order) { o.NotAfter++ }, false},
+		{"for ever", func(o *Order) { o.At, o.NotAfter = 0, 1<<63-1 }, false},
+		{"louder than full", func(o *Order) { o.Volume = volume(1) }, false},
+		{"below the least", func(o *Order) { o.Volume = volume(MinVolume - 1) }, false},
+		{"endless tone", func(o *Order) { o.ToneMS = 10_001 }, false},
+	} {
+		order := validOrder()
+		c.edit(&order)
+		raw, err := Sign(order, issuer, key)
+		if (err == nil) != c.ok {
+			t.Errorf("%s: signed with %v", c.name, err)
+		}
+		if err != nil {
+			continue
+		}
+		o, err := Parse[Order](raw)
+		if err != nil {
+			t.Errorf("%s: %v", c.name, err)
+			continue
+		}
+		got, err := o.Verify(pub)
+		if diff := cmp.Diff(order, got); err != nil || diff != "" {
+			t.Errorf("%s: %v, %s", c.name, err, diff)
+		}
+		if bytes.Equal(raw, signOK(t, got)) != true {
+			t.Errorf("%s: signing what was read gives other bytes", c.name)
+		}
+	}
+	long := *volume(1)
+	bad := Report{Version: 1, Node: "n", Volume: &long}
+	if _, err := Sign(bad, issuer, key); err == nil {
+		t.Error("a report of a volume above full was signed")
+	}
+}
+
+// TestOrderIsNothingElse: an order's signature holds for no other kind of object, and no other's for an order.
+func TestOrderIsNothingElse(t *testing.T) {
+	order := signOK(t, validOrder())
+	for name, err := range map[string]error{
+		"stop": holdsAs[Stop](order), "zone key": holdsAs[ZoneKey](order), "session": holdsAs[SessionCert](order), "report": holdsAs[Report](order),
+		"order, of a report": holdsAs[Order](signOK(t, validReport())), "order, of a stop": holdsAs[Order](signOK(t, Stop{Version: 1, Transmissions: [][16]byte{{1}}})),
+	} {
+		if err == nil {
+			t.Errorf("an order holds as a %s", name)
+		}
+	}
+}
+
+func holdsAs[B Body](raw []byte) error {
+	o, err := Parse[B](raw)
+	if err == nil {
+		_, err = o.Verify(pub)
+	}
+	return err
+}
+
+// FuzzOrder: none holds that nobody signed, and what is read is within bounds.
+func FuzzOrder(f *testing.F) {
+	order := signOK(f, validOrder())
+	f.Add(order)
+	f.Add(signOK(f, Order{Version: 1, Node: "n", Number: 1, At: 1, NotAfter: 2}))
+	f.Add(signOK(f, validReport()))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		o, err := Parse[Order](raw)
+		if err != nil {
+			if !errors.Is(err, ErrMalformed) && !errors.Is(err, ErrCritical) {
+				t.Errorf("error %v is neither malformed nor critical", err)
+			}
+			return
+		}
+		if x := o.Unverified(); x.Volume != nil && !ValidVolume(*x.Volume) || x.Tone() > MaxTone || x.NotAfter.Sub(x.At) > OrderValidity || x.Node == "" {
+			t.Errorf("out of bounds: %+v", x)
+		}
+		if b, err := o.Verify(pub); err == nil && !bytes.Equal(raw, order) && b.Node != "n" {
+			t.Error("an order that nobody signed holds")
+		}
+	})
+}
+
 func TestCriticalField(t *testing.T) {
 	for _, c := range []struct {
 		critical []int
@@ -184,7 +290,7 @@ func FuzzSessionCert(f *testing.F) {
 			c.PlayAt(0)
 			c.Outranks(c)
 		}
-		for _, err := range []error{parseAs[Stop](raw), parseAs[ZoneKey](raw), parseAs[Report](raw)} {
+		for _, err := range []error{parseAs[Stop](raw), parseAs[ZoneKey](raw), parseAs[Report](raw), parseAs[Order](raw)} {
 			if err != nil && !errors.Is(err, ErrMalformed) && !errors.Is(err, ErrCritical) {
 				t.Errorf("error %v is neither malformed nor critical", err)
 			}

@@ -161,6 +161,7 @@ func addMedia(t *testing.T, add func(string, []byte, map[string]any)) {
 func addObjects(t *testing.T, add func(string, []byte, map[string]any)) {
 	t.Helper()
 	cert := vectorCert()
+	volume := int32(-600)
 	for _, c := range []struct {
 		name   string
 		body   signed.Body
@@ -181,6 +182,17 @@ func addObjects(t *testing.T, add func(string, []byte, map[string]any)) {
 			Version: 1, Node: "node-1", Number: 12, Transmission: transmission, Hearing: true, At: 1_795_000_008_000_000_000, Highest: 65_600,
 			Played: 120, Repaired: 2, Concealed: 1, RTTMicros: 900, LossPermille: 15, ClockMicros: -40, ArrivalMS: 62,
 		}, []byte("node-1"), nodeKey, map[string]any{"node": "node-1", "number": 12, "hearing": true, "played": 120}},
+		{"order, volume", signed.Order{
+			Version: 1, Node: "node-1", Number: 1_795_000_020_000_000_000, At: 1_795_000_020_000_000_000, NotAfter: 1_795_000_320_000_000_000, Volume: &volume,
+		}, issuerID, issuerKey, map[string]any{
+			"node": "node-1", "number": 1_795_000_020_000_000_000, "at": 1_795_000_020_000_000_000, "not_after": 1_795_000_320_000_000_000, "volume": -600,
+		}},
+		{"order, test tone", signed.Order{
+			Version: 1, Node: "node-1", Number: 1_795_000_030_000_000_000, At: 1_795_000_030_000_000_000, NotAfter: 1_795_000_040_000_000_000, ToneMS: 3000,
+		}, issuerID, issuerKey, map[string]any{"node": "node-1", "number": 1_795_000_030_000_000_000, "tone_ms": 3000}},
+		{"report of no transmission", signed.Report{
+			Version: 1, Node: "node-1", Number: 13, At: 1_795_000_020_100_000_000, Volume: &volume, Order: 1_795_000_020_000_000_000,
+		}, []byte("node-1"), nodeKey, map[string]any{"node": "node-1", "number": 13, "volume": -600, "order": 1_795_000_020_000_000_000}},
 	} {
 		raw, err := signed.Sign(c.body, c.signer, c.key)
 		if err != nil {

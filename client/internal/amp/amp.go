@@ -17,6 +17,7 @@ const ramp = mediaclock.FrameSamples
 
 // Amp is a volume and a test tone.
 type Amp struct {
+	volume             int32
 	gain, target, step float32 // step: a sample, towards target
 	tone               tone
 }
@@ -24,11 +25,16 @@ type Amp struct {
 // New returns an Amp that stands at volume, in hundredths of a decibel.
 func New(volume int32) *Amp {
 	g := gain(volume)
-	return &Amp{gain: g, target: g}
+	return &Amp{volume: volume, gain: g, target: g}
 }
 
-// Volume turns to volume, in hundredths of a decibel, within 20 ms from the next block on.
+// Volume turns to volume, in hundredths of a decibel, within 20 ms from the next block on. Saying it again changes
+// nothing.
 func (a *Amp) Volume(volume int32) {
+	if volume == a.volume {
+		return
+	}
+	a.volume = volume
 	a.target = gain(volume)
 	a.step = (a.target - a.gain) / ramp
 }

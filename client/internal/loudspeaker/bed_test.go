@@ -43,11 +43,12 @@ type bed struct {
 	secrets map[zone.Zone][32]byte
 	log     *slog.Logger
 
-	mu      sync.Mutex
-	nodes   map[string]bool
-	reports []signed.Report
-	nacks   []wire.NackBody
-	onNack  func(wire.NackBody)
+	mu       sync.Mutex
+	nodes    map[string]bool
+	reports  []signed.Report
+	settings []signed.Report // of no transmission
+	nacks    []wire.NackBody
+	onNack   func(wire.NackBody)
 }
 
 // writer sends a log to the test's.
@@ -146,7 +147,11 @@ func (b *bed) Reports(raw [][]byte) {
 			continue
 		}
 		b.mu.Lock()
-		b.reports = append(b.reports, o.Unverified())
+		if x := o.Unverified(); x.Transmission == [16]byte{} {
+			b.settings = append(b.settings, x)
+		} else {
+			b.reports = append(b.reports, x)
+		}
 		b.mu.Unlock()
 	}
 }

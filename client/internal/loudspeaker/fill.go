@@ -88,8 +88,18 @@ func (l *Loudspeaker) fill(b device.Block) {
 	for _, r := range l.player.Resumes() {
 		l.want(ask{nack: wire.NackBody{SSRC: r.SSRC, Base: r.From}, resume: true})
 	}
+	l.finish(b.PCM)
 	l.show()
 	l.filled.Store(int64(b.Now))
+}
+
+// finish sets volume and test tone as was last ordered, and applies them: the last stage before the device.
+func (l *Loudspeaker) finish(pcm []int16) {
+	l.amp.Volume(l.volume.Load())
+	if d := l.tone.Swap(0); d > 0 {
+		l.amp.Tone(time.Duration(d))
+	}
+	l.amp.Fill(pcm, l.player.OnAir())
 }
 
 // want hands a request to the goroutine that sends. When it lags the request is dropped: it is made again while it

@@ -18,6 +18,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"dongthanh/client/internal/amp"
 	"dongthanh/client/internal/device"
 	"dongthanh/client/internal/playout"
 	"dongthanh/internal/control"
@@ -48,6 +49,7 @@ type upstreams interface {
 	Signed(at mediaclock.Instant, local mediaclock.Local)
 	OnAir(on bool)
 	Report(raw []byte)
+	SendActive(m control.Message) bool
 	Nack(n wire.NackBody, all bool)
 	Resume(r wire.ResumeBody)
 	State() link.State
@@ -71,11 +73,14 @@ type Loudspeaker struct {
 	rejected [reasons]atomic.Uint64
 
 	// From control code to the device.
-	mail mailbox
-	rtt  atomic.Int64 // round trip to the active upstream in ns
+	mail   mailbox
+	rtt    atomic.Int64 // round trip to the active upstream in ns
+	volume atomic.Int32 // hundredths of a decibel
+	tone   atomic.Int64 // ns of test tone to begin; 0: none was ordered
 
 	// The device's side; touched by its goroutine only.
 	player  *playout.Player
+	amp     *amp.Amp
 	playing []*entry
 	blocks  uint64
 	told    []glimpse
@@ -90,7 +95,9 @@ type Loudspeaker struct {
 	picture picture
 	changed chan struct{} // capacity 1: somebody started or ceased to sound
 
-	keys chan control.Keys
+	keys   chan control.Keys
+	orders *orders
+	untold atomic.Bool // the streamer is to be told how this loudspeaker is set
 
 	mu     sync.Mutex // guards all below
 	onAir  map[*onair.Transmission]*entry
@@ -106,8 +113,9 @@ func New(o Options) (*Loudspeaker, error) {
 	links, err := link.New(link.Options{
 		Upstreams: o.Upstreams, Credentials: o.Credentials, Boot: l.boot, Version: o.Version,
 		Events: link.Events{
-			Session: l.session, Stop: l.stop, Keys: l.zoneKeys,
-			Media: l.media, Beacon: l.beacon, Order: l.order, Positions: l.positions,
+			Session: l.session, Stop: l.stop, Keys: l.zoneKeys, NodeOrder: l.orders.put,
+			Joined: func(int, identity.Node) { l.untold.Store(true) },
+			Media:  l.media, Beacon: l.beacon, Order: l.order, Positions: l.positions,
 		},
 		Log: o.Log, Registerer: o.Registerer, Prefix: "dongthanh_client_", Clock: o.Clock, StartJitter: o.StartJitter,
 	})
@@ -128,11 +136,13 @@ func newLoudspeaker(o Options) (*Loudspeaker, error) {
 	if err != nil {
 		return nil, err
 	}
+	kept := openSettings(o.Dir, o.Credentials.Node.ID, o.Log)
 	l := &Loudspeaker{
 		options: o, log: o.Log, boot: boot, ring: ring,
 		queue:   newQueue(),
 		refused: logging.NewDumper(o.Log, "signed objects refused", time.Now),
 		player:  playout.New(),
+		amp:     amp.New(kept.Volume),
 		asks:    make(chan ask, 64),
 		changed: make(chan struct{}, 1),
 		keys:    make(chan control.Keys, 16),
@@ -142,6 +152,10 @@ func newLoudspeaker(o Options) (*Loudspeaker, error) {
 	l.trust = identity.NewTrust(o.Credentials.Roots, l.time)
 	l.table = onair.New(onair.Options{Trust: l.trust, Upstreams: len(o.Upstreams)})
 	l.entries.Store(&map[uint32]*entry{})
+	l.volume.Store(kept.Volume)
+	if l.orders, err = newOrders(kept, o.Registerer); err != nil {
+		return nil, err
+	}
 	if err := l.newMetrics(o.Registerer); err != nil {
 		return nil, err
 	}
@@ -182,6 +196,7 @@ func (l *Loudspeaker) Run(ctx context.Context) error {
 	wg.Go(func() { end(l.run(ctx)) })
 	wg.Go(func() { l.ask(ctx) })
 	wg.Go(func() { l.takeKeys(ctx) })
+	wg.Go(func() { l.takeOrders(ctx) })
 	l.watch(ctx)
 	wg.Wait()
 	if outer.Err() != nil {

@@ -26,6 +26,8 @@ import (
 type still struct {
 	offset  int64 // network time minus the local clock
 	reports int
+	sent    []control.Message // to the active upstream
+	cut     bool              // there is none
 }
 
 func (s *still) At(l mediaclock.Local) (mediaclock.Instant, uint32, bool) {
@@ -34,6 +36,7 @@ func (s *still) At(l mediaclock.Local) (mediaclock.Instant, uint32, bool) {
 func (*still) Signed(mediaclock.Instant, mediaclock.Local) {}
 func (*still) OnAir(bool)                                  {}
 func (s *still) Report([]byte)                             { s.reports++ }
+func (s *still) SendActive(m control.Message) bool         { s.sent = append(s.sent, m); return !s.cut }
 func (*still) Nack(wire.NackBody, bool)                    {}
 func (*still) Resume(wire.ResumeBody)                      {}
 func (*still) State() link.State                           { return link.State{Active: -1} }

@@ -60,6 +60,8 @@ func (l *Loudspeaker) newMetrics(reg prometheus.Registerer) error {
 		func() float64 { return time.Duration(l.fault.Load()).Seconds() })
 	gauge("dongthanh_client_playout_stretch_ratio", "By how much sound is stretched to follow the device's drift, as a fraction.",
 		func() float64 { return math.Float64frombits(l.stretch.Load()) })
+	gauge("dongthanh_client_volume_decibels", "Volume that everything is played at; 0 is full.",
+		func() float64 { return float64(l.volume.Load()) / 100 })
 	gauge("dongthanh_client_transmissions", "Transmissions that are listened to.",
 		func() float64 { return float64(len(*l.entries.Load())) })
 	all = append(all, prometheus.NewCounterFunc(prometheus.CounterOpts{

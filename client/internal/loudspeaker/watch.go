@@ -32,6 +32,7 @@ func (l *Loudspeaker) watch(ctx context.Context) {
 		case <-ticker.C:
 			l.handle(l.table.Tick(l.now(l.options.Clock.Now())))
 			l.measure()
+			l.tell()
 		case <-l.changed:
 		}
 		l.look(time.Now())
@@ -121,6 +122,7 @@ func (l *Loudspeaker) report(s seen, sum playout.Summary, now time.Time) {
 		ClockMicros:  int32(min(max(sum.Fault.Microseconds(), math.MinInt32), math.MaxInt32)),
 		ArrivalMS:    uint32(s.Arrival.Milliseconds()),
 	}
+	r.Volume, r.Order = l.setting()
 	raw, err := l.options.Credentials.SignReport(r)
 	if err != nil {
 		l.log.Error("cannot report", "session", sessionID(e.on), "error", err)

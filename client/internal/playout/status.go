@@ -60,3 +60,14 @@ func (p *Player) Summary() Summary {
 	}
 	return t
 }
+
+// OnAir reports whether a transmission is to be heard, now or as soon as there is something of it: not one that is over,
+// nor one that is muted since nobody vouches for it any more.
+func (p *Player) OnAir() bool {
+	for _, s := range p.streams {
+		if s.state != Ended && s.state != Muted {
+			return true
+		}
+	}
+	return false
+}

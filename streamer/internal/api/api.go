@@ -58,6 +58,8 @@ func New(o Options) http.Handler {
 	handle("POST /api/v1/zones", a.signedIn(a.addZone))
 	handle("GET /api/v1/nodes", a.signedIn(a.nodes))
 	handle("GET /api/v1/nodes/{id}", a.signedIn(a.node))
+	handle("PATCH /api/v1/nodes/{id}", a.signedIn(a.changeNode))
+	handle("POST /api/v1/nodes/{id}/tone", a.signedIn(a.tone))
 	handle("POST /api/v1/audio", a.signedIn(a.upload))
 	handle("POST /api/v1/sessions", a.signedIn(a.start))
 	handle("GET /api/v1/sessions", a.signedIn(a.sessions))

@@ -101,7 +101,9 @@ func newBed(t *testing.T) *bed {
 	b.must(err)
 	var hub *cluster.Hub
 	b.picture, err = nodes.New(ctx, nodes.Options{
-		Enrolled: b.store.Nodes, Enroller: b.issuer, Deliver: func(k control.Keys) bool { return hub.Deliver(k) }, Log: log,
+		Enrolled: b.store.Nodes, SetVolume: b.store.SetVolume, NoteSeen: b.store.NoteSeen, Enroller: b.issuer, Log: log,
+		Deliver: func(k control.Keys) bool { return hub.Deliver(k) }, Order: func(o control.Order) bool { return hub.Order(o) },
+		Now: func() mediaclock.Instant { return mediaclock.At(time.Now()) },
 	})
 	b.must(err)
 	now := func() mediaclock.Instant { return mediaclock.At(time.Now()) }

@@ -6,6 +6,7 @@ import (
 
 	"dongthanh/streamer/internal/accounts"
 	"dongthanh/streamer/internal/nodes"
+	"dongthanh/streamer/internal/store"
 )
 
 // nodeJSON is a relay or loudspeaker.
@@ -19,9 +20,11 @@ type nodeJSON struct {
 	Standby  []string    `json:"standby"`
 	Version  string      `json:"version"`
 	Address  string      `json:"address"`
-	Since    *time.Time  `json:"since"`   // connected since
-	Session  string      `json:"session"` // the one it is hearing
-	Health   *healthJSON `json:"health"`  // its own last report; null: none yet
+	Since    *time.Time  `json:"since"`             // connected since; offline: not connected since, null if it never was
+	Session  string      `json:"session"`           // the one it is hearing
+	Health   *healthJSON `json:"health"`            // its own last report; null: none yet
+	Volume   *float64    `json:"volume_db"`         // as wished; null: no loudspeaker
+	Applied  *float64    `json:"applied_volume_db"` // as the loudspeaker itself says; null: it has not
 }
 
 type healthJSON struct {
@@ -40,6 +43,9 @@ func nodeOf(n nodes.Node) nodeJSON {
 	j := nodeJSON{
 		ID: n.ID, Name: n.Name, Kind: string(n.Kind), Zone: string(n.Zone), State: string(n.State), Upstream: n.Upstream,
 		Standby: append([]string{}, n.Standby...), Version: n.Version, Address: n.Address, Since: instant(n.Since), Session: n.Session,
+	}
+	if n.Kind == store.NodeClient {
+		j.Volume, j.Applied = decibels(&n.Volume), decibels(n.Applied)
 	}
 	if r := n.Report; !n.ReportedAt.IsZero() {
 		const micro = 1e-6

@@ -187,7 +187,7 @@ func TestSchemasAreTheStructs(t *testing.T) {
 		"Person": reflect.TypeFor[person](), "Zone": reflect.TypeFor[zoneNode](), "Node": reflect.TypeFor[nodeJSON](),
 		"Health": reflect.TypeFor[healthJSON](), "SessionRequest": reflect.TypeFor[startRequest](), "Source": reflect.TypeFor[sourceRequest](),
 		"Session": reflect.TypeFor[sessionJSON](), "Listeners": reflect.TypeFor[listenersJSON](), "Level": reflect.TypeFor[levelJSON](),
-		"Signal": reflect.TypeFor[signal](), "Problem": reflect.TypeFor[problem](),
+		"NodeChange": reflect.TypeFor[nodeChange](), "Silent": reflect.TypeFor[silentJSON](), "Signal": reflect.TypeFor[signal](), "Problem": reflect.TypeFor[problem](),
 	}
 	names := map[reflect.Type]string{}
 	for name, typ := range structs {
@@ -315,6 +315,7 @@ func TestInlineSchemasAreTheStructs(t *testing.T) {
 	}
 	for function, properties := range map[string]object{
 		"login": body("POST /login", ""), "addZone": body("POST /zones", ""), "upload": body("POST /audio", "201"),
+		"tone": body("POST /nodes/{id}/tone", ""),
 	} {
 		var fields []string
 		for _, f := range sources(t) {

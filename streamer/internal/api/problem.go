@@ -11,6 +11,7 @@ import (
 	"dongthanh/streamer/internal/accounts"
 	"dongthanh/streamer/internal/ingest"
 	"dongthanh/streamer/internal/library"
+	"dongthanh/streamer/internal/nodes"
 	"dongthanh/streamer/internal/session"
 	"dongthanh/streamer/internal/store"
 )
@@ -121,6 +122,12 @@ func translate(err error) *problem {
 		return problemf(http.StatusConflict, "attached", "Buổi phát này đã có micrô.")
 	case errors.Is(err, session.ErrClosing), errors.Is(err, ingest.ErrClosed):
 		return problemf(http.StatusServiceUnavailable, "closing", "Hệ thống đang tắt. Hãy thử lại sau ít phút.")
+	case errors.Is(err, nodes.ErrNotLoudspeaker):
+		return problemf(http.StatusConflict, "not_loudspeaker", "Thiết bị này là nút chuyển tiếp, không phải loa.")
+	case errors.Is(err, nodes.ErrOffline):
+		return problemf(http.StatusConflict, "offline", "Loa đang mất kết nối nên chưa phát tiếng thử được.")
+	case errors.Is(err, nodes.ErrOnAir):
+		return problemf(http.StatusConflict, "on_air", "Loa đang có buổi phát. Hãy thử loa khi buổi phát kết thúc.")
 	}
 	return translateStore(err)
 }

@@ -15,6 +15,7 @@ import (
 	"dongthanh/internal/signed"
 	"dongthanh/internal/zone"
 	"dongthanh/streamer/internal/accounts"
+	"dongthanh/streamer/internal/nodes"
 	"dongthanh/streamer/internal/session"
 	"dongthanh/streamer/internal/store"
 	"dongthanh/streamer/internal/voice"
@@ -72,9 +73,24 @@ type sessionJSON struct {
 }
 
 type listenersJSON struct {
-	Expected int      `json:"expected"`
-	Hearing  int      `json:"hearing"` // now; of an ended session: the most at once
-	Missing  []string `json:"missing"`
+	Expected int          `json:"expected"`
+	Hearing  int          `json:"hearing"` // now; of an ended session: the most at once
+	Missing  []string     `json:"missing"`
+	Silent   []silentJSON `json:"silent"` // those missing, in the same order
+}
+
+// silentJSON is a loudspeaker that a session is meant for and that does not hear it.
+type silentJSON struct {
+	Node  string     `json:"node"`
+	Since *time.Time `json:"since"` // null: it was never connected
+}
+
+func listenersOf(l nodes.Listeners) listenersJSON {
+	j := listenersJSON{Expected: l.Expected, Hearing: len(l.Hearing), Missing: append([]string{}, l.Missing...), Silent: []silentJSON{}}
+	for _, id := range l.Missing {
+		j.Silent = append(j.Silent, silentJSON{Node: id, Since: instant(l.Silent[id])})
+	}
+	return j
 }
 
 type levelJSON struct {
@@ -93,13 +109,12 @@ func (a *api) sessionOf(ctx context.Context, s session.Session) sessionJSON {
 		Source:    sourceRequest{Kind: s.SourceKind, Audio: s.Source},
 		CreatedBy: a.name(ctx, s.CreatedBy), EndedBy: a.name(ctx, s.EndedBy), EndReason: s.EndReason,
 		CreatedAt: instant(s.Created), StartedAt: instant(s.Started), EndedAt: instant(s.Ended),
-		Listeners: listenersJSON{Expected: s.Expected, Hearing: s.Heard, Missing: []string{}},
+		Listeners: listenersJSON{Expected: s.Expected, Hearing: s.Heard, Missing: []string{}, Silent: []silentJSON{}},
 	}
 	if over(s.State) {
 		return j
 	}
-	l := a.Nodes.Listeners(s.ID)
-	j.Listeners = listenersJSON{Expected: l.Expected, Hearing: len(l.Hearing), Missing: append([]string{}, l.Missing...)}
+	j.Listeners = listenersOf(a.Nodes.Listeners(s.ID))
 	if s.State == store.SessionLive {
 		j.Level = levelOf(s.Level)
 	}

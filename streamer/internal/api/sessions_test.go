@@ -51,11 +51,14 @@ func TestSessionOfAFile(t *testing.T) {
 	b.picture.Reports([][]byte{raw})
 	live := lan.get("/sessions/" + id)
 	l := at(live.body, "listeners").(object)
-	if keys := slices.Sorted(maps.Keys(l)); !slices.Equal(keys, []string{"expected", "hearing", "missing"}) {
+	if keys := slices.Sorted(maps.Keys(l)); !slices.Equal(keys, []string{"expected", "hearing", "missing", "silent"}) {
 		t.Errorf("listeners have %q", keys)
 	}
 	if m := l["missing"].([]any); l["expected"] != 2.0 || l["hearing"] != 1.0 || len(m) != 1 || m[0] != missing.Node.ID {
 		t.Errorf("listeners = %v, want one of two, and %s missing", l, missing.Node.ID)
+	}
+	if s := l["silent"].([]any); len(s) != 1 || at(s[0], "node") != missing.Node.ID || at(s[0], "since") != nil {
+		t.Errorf("silent = %v, want %s, which was never connected", s, missing.Node.ID)
 	}
 	if rms, ok := at(live.body, "level", "rms_dbfs").(float64); !ok || rms > 0 {
 		t.Errorf("level on air = %v", at(live.body, "level"))
@@ -128,12 +131,13 @@ func TestNodeJSON(t *testing.T) {
 	a := lan.get("/nodes/"+c.Node.ID).ok("node", http.StatusOK)
 	for key, want := range map[string]any{
 		"id": c.Node.ID, "name": "Loa đình làng", "kind": "client", "zone": "31/11296/02", "state": "offline", "upstream": "", "version": "", "health": nil, "since": nil,
+		"volume_db": 0.0, "applied_volume_db": nil,
 	} {
 		if got, there := a.body.(object)[key]; got != want || !there {
 			t.Errorf("%s = %v, want %v", key, got, want)
 		}
 	}
-	raw, err := c.SignReport(signed.Report{Version: 1, Node: c.Node.ID, Number: 1, Played: 50, Concealed: 2, RTTMicros: 2500, LossPermille: 15, ClockMicros: -300, ArrivalMS: 80})
+	raw, err := c.SignReport(signed.Report{Version: 1, Node: c.Node.ID, Number: 1, Transmission: [16]byte{1}, Played: 50, Concealed: 2, RTTMicros: 2500, LossPermille: 15, ClockMicros: -300, ArrivalMS: 80})
 	b.must(err)
 	b.picture.Reports([][]byte{raw})
 	a = lan.get("/nodes/" + c.Node.ID)

@@ -14,8 +14,10 @@ import (
 	"time"
 
 	"dongthanh/internal/control"
+	"dongthanh/internal/mediaclock"
 	"dongthanh/internal/signed"
 	"dongthanh/internal/wire"
+	"dongthanh/internal/zone"
 	"dongthanh/streamer/internal/store"
 )
 
@@ -33,52 +35,62 @@ const (
 type Node struct {
 	store.Node
 	State      State
-	Upstream   string   // the node it listens to; empty: none
-	Standby    []string // nodes that stand by for it
-	Since      time.Time
+	Upstream   string    // the node it listens to; empty: none
+	Standby    []string  // nodes that stand by for it
+	Since      time.Time // connected since; offline: not connected since, zero if it never was
 	Address    string
 	Version    string
 	Session    string // the session it is hearing
 	Report     signed.Report
 	ReportedAt time.Time // zero: it has not reported
+	Applied    *int32    // the volume that it says it plays at, in hundredths of a decibel; nil: it has not said
 }
 
 // Listeners of a session: ids of loudspeakers. Expected counts Hearing and Missing.
 type Listeners struct {
 	Expected         int
 	Hearing, Missing []string
+	Silent           map[string]time.Time // of Missing: since when it hears nothing of it; none: since the beginning
 }
 
 // Enroller issues certificates, and the envelopes with the zone secrets a node may hold.
 type Enroller interface {
 	Enrol(ctx context.Context, r control.EnrolRequest) (*control.EnrolResponse, error)
 	ZoneKeys(ctx context.Context, node string) (envelopes [][]byte, issuer []byte, err error)
+	Order(o signed.Order, z zone.Zone) (raw, issuer []byte, err error)
 }
 
 // Options are what a Picture needs; all are required.
 type Options struct {
-	Enrolled func(context.Context) ([]store.Node, error) // every node on record
-	Enroller Enroller
-	Deliver  func(control.Keys) bool // to the fan-out
-	Log      *slog.Logger
+	Enrolled  func(context.Context) ([]store.Node, error) // every node on record
+	SetVolume func(ctx context.Context, node string, volume int32) error
+	NoteSeen  func(context.Context, map[string]time.Time) error
+	Enroller  Enroller
+	Deliver   func(control.Keys) bool  // to the fan-out
+	Order     func(control.Order) bool // to the fan-out
+	Now       func() mediaclock.Instant
+	Log       *slog.Logger
 }
 
 // Picture is the picture. It is cluster.Upward to the streamer's own fan-out and session.Audience to the sessions.
 type Picture struct {
 	Options
-	wake  chan struct{} // holds one: nodes need their zone keys
+	wake  chan struct{} // holds one: nodes are to be handed something
 	stale chan struct{} // holds one: the record has changed
 
 	mu      sync.Mutex // guards what follows
 	table   *table
-	keyless map[string]bool // enrolled and connected, and not handed their zone keys yet
-	changed chan struct{}   // closed and replaced at each change
+	waiting map[string]due       // enrolled and connected, and to be handed something
+	ordered map[string]ordered   // the last order to each loudspeaker
+	dirty   map[string]time.Time // when nodes were seen last, not on record yet
+	changed chan struct{}        // closed and replaced at each change
 }
 
 // New reads the nodes on record.
 func New(ctx context.Context, o Options) (*Picture, error) {
 	p := &Picture{
-		Options: o, table: newTable(), keyless: map[string]bool{}, changed: make(chan struct{}),
+		Options: o, table: newTable(), changed: make(chan struct{}),
+		waiting: map[string]due{}, ordered: map[string]ordered{}, dirty: map[string]time.Time{},
 		wake: make(chan struct{}, 1), stale: make(chan struct{}, 1),
 	}
 	return p, p.reload(ctx)
@@ -100,25 +112,40 @@ func (p *Picture) reload(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read nodes: %w", err)
 	}
-	p.update(func(t *table) bool { p.queueKeys(t.enrol(list)); return true })
+	p.update(func(t *table) bool {
+		appeared, turned := t.enrol(list)
+		p.queue(appeared, dueKeys|dueVolume)
+		p.queue(turned, dueVolume)
+		return true
+	})
 	return nil
 }
 
-// queueKeys has zone keys handed to nodes that have just appeared; mu is held. Relays carry envelopes and hold no key.
-func (p *Picture) queueKeys(ids []string) {
+// due is what a node is to be handed, one bit each.
+type due uint8
+
+const (
+	dueKeys   due = 1 << iota // zone keys
+	dueVolume                 // an order with the volume that is wished
+)
+
+// queue has loudspeakers among ids handed what is due; mu is held. Relays carry envelopes and orders, and have none of
+// their own.
+func (p *Picture) queue(ids []string, d due) {
 	for _, id := range ids {
 		if p.table.enrolled[id].Kind == store.NodeClient {
-			p.keyless[id] = true
+			p.waiting[id] |= d
 			poke(p.wake)
 		}
 	}
 }
 
-// keysAgain is the pause after zone keys could not be made: the database is at fault, and asking faster heals nothing.
-const keysAgain = 5 * time.Second
+// handAgain is the pause after something could not be handed out: the database is at fault, and asking faster heals
+// nothing.
+const handAgain = 5 * time.Second
 
-// Run hands out zone keys and ends leases until ctx ends. The two are apart, since a database that hangs must not make
-// the count of who hears lie.
+// Run hands out zone keys and volumes and ends leases until ctx ends. The two are apart, since a database that hangs must
+// not make the count of who hears lie.
 func (p *Picture) Run(ctx context.Context) error {
 	var records sync.WaitGroup
 	defer records.Wait()
@@ -135,11 +162,14 @@ func (p *Picture) Run(ctx context.Context) error {
 	}
 }
 
-// keepRecords does what needs the database: it reads the nodes anew and hands out zone keys, until ctx ends.
+// keepRecords does what needs the database: it reads the nodes anew, hands out what is due and notes who was seen, until
+// ctx ends.
 func (p *Picture) keepRecords(ctx context.Context) {
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
-	var pause time.Time // until then no keys
+	defer p.lastSeen(ctx)
+	var pause time.Time // until then nothing is handed out
+	noted, all := time.Now(), time.Now()
 	for {
 		select {
 		case <-ctx.Done():
@@ -156,12 +186,19 @@ func (p *Picture) keepRecords(ctx context.Context) {
 			if now.After(pause) {
 				poke(p.wake)
 			}
+			if now.Sub(noted) >= noteEvery {
+				whole := now.Sub(all) >= noteAllEvery
+				p.note(ctx, now, whole)
+				if noted = now; whole {
+					all = now
+				}
+			}
 		case <-p.wake: // one at a time, so that ticks are not late
-			switch more, err := p.handKeys(ctx); {
+			switch more, err := p.hand(ctx); {
 			case ctx.Err() != nil:
 			case err != nil:
-				p.Log.Error("hand out zone keys", "error", err)
-				pause = time.Now().Add(keysAgain)
+				p.Log.Error("hand out zone keys and volumes", "error", err)
+				pause = time.Now().Add(handAgain)
 			case more && time.Now().After(pause):
 				poke(p.wake)
 			}
@@ -169,36 +206,51 @@ func (p *Picture) keepRecords(ctx context.Context) {
 	}
 }
 
-// handKeys seals to one node that has connected the secrets of its zone and of each zone above. It reports whether
-// another one may be waiting.
-func (p *Picture) handKeys(ctx context.Context) (more bool, err error) {
-	id := p.takeKeyless()
+// hand gives one node what is due to it. It reports whether another one may be waiting.
+func (p *Picture) hand(ctx context.Context) (more bool, err error) {
+	id, d := p.takeWaiting()
 	if id == "" {
 		return false, nil
 	}
-	envelopes, issuer, err := p.Enroller.ZoneKeys(ctx, id)
-	if errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrRevoked) {
-		return true, nil // it was enrolled a moment ago, and no longer is
+	if d&dueVolume != 0 {
+		if err := p.orderVolume(id); err != nil {
+			p.Log.Error("order volume", "node", id, "error", err) // the issuer refuses, and would again
+		}
 	}
-	if err != nil {
-		p.update(func(*table) bool { p.keyless[id] = true; return false })
+	if d&dueKeys == 0 {
+		return true, nil
+	}
+	if err := p.handKeys(ctx, id); err != nil {
+		p.update(func(*table) bool { p.waiting[id] |= dueKeys; return false })
 		return true, fmt.Errorf("node %s: %w", id, err)
 	}
-	p.Deliver(control.Keys{Node: id, Envelopes: envelopes, Issuer: issuer}) // false: it has gone, and will come anew
 	return true, nil
 }
 
-// takeKeyless returns a node that needs keys and is still there, "" if there is none.
-func (p *Picture) takeKeyless() string {
+// handKeys seals to a node the secrets of its zone and of each zone above.
+func (p *Picture) handKeys(ctx context.Context, id string) error {
+	envelopes, issuer, err := p.Enroller.ZoneKeys(ctx, id)
+	if errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrRevoked) {
+		return nil // it was enrolled a moment ago, and no longer is
+	}
+	if err != nil {
+		return err
+	}
+	p.Deliver(control.Keys{Node: id, Envelopes: envelopes, Issuer: issuer}) // false: it has gone, and will come anew
+	return nil
+}
+
+// takeWaiting returns a node that is to be handed something and is still there, "" if there is none.
+func (p *Picture) takeWaiting() (string, due) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for id := range p.keyless {
-		delete(p.keyless, id)
+	for id, d := range p.waiting {
+		delete(p.waiting, id)
 		if _, trusted := p.table.enrolled[id]; trusted && len(p.table.links[id]) > 0 {
-			return id
+			return id, d
 		}
 	}
-	return ""
+	return "", 0
 }
 
 // update runs change on the table and wakes the watchers if it says that something changed.
@@ -220,7 +272,15 @@ func (p *Picture) Changed() <-chan struct{} {
 
 // Changes takes what the fan-out saw (cluster.Upward).
 func (p *Picture) Changes(c control.Changes) {
-	p.update(func(t *table) bool { p.queueKeys(t.change(c)); return true })
+	now := time.Now()
+	p.update(func(t *table) bool {
+		appeared, left := t.change(c, now)
+		p.queue(appeared, dueKeys|dueVolume)
+		for _, id := range left {
+			p.dirty[id] = now
+		}
+		return true
+	})
 }
 
 // Digest is of no use here: the fan-out and its picture are one process (cluster.Upward).
@@ -250,7 +310,11 @@ func (p *Picture) Reports(raw [][]byte) {
 			p.Log.Warn("report is not signed by the loudspeaker it speaks of", "node", id)
 			continue
 		}
-		p.update(func(t *table) bool { return t.report(r, now) })
+		p.update(func(t *table) bool {
+			changed := t.report(r, now)
+			p.compare(r, now)
+			return changed
+		})
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 
 	"dongthanh/internal/control"
 	"dongthanh/internal/identity"
+	"dongthanh/internal/mediaclock"
 	"dongthanh/internal/signed"
 	"dongthanh/internal/zone"
 	"dongthanh/streamer/internal/issuer"
@@ -37,10 +38,12 @@ type bed struct {
 	log    *bytes.Buffer // read it after halt
 	halt   func()
 
-	mu    sync.Mutex // guards what follows
-	keys  []control.Keys
-	reads int   // of the nodes on record
-	fault error // of the database
+	mu     sync.Mutex // guards what follows
+	keys   []control.Keys
+	orders []signed.Order
+	cut    bool  // orders find no way
+	reads  int   // of the nodes on record
+	fault  error // of the database
 }
 
 // inTime runs f in a bubble of fake time.
@@ -65,7 +68,10 @@ func inTime(t *testing.T, f func(t *testing.T, b *bed)) {
 			t.Fatal(err)
 		}
 		b := &bed{t: t, store: s, issuer: i, log: &bytes.Buffer{}}
-		b.Picture, err = New(t.Context(), Options{Enrolled: b.enrolled, Enroller: enroller{i, b}, Deliver: b.deliver, Log: slog.New(slog.NewTextHandler(b.log, nil))})
+		b.Picture, err = New(t.Context(), Options{
+			Enrolled: b.enrolled, SetVolume: s.SetVolume, NoteSeen: s.NoteSeen, Enroller: enroller{i, b}, Deliver: b.deliver, Order: b.order,
+			Now: func() mediaclock.Instant { return mediaclock.At(time.Now()) }, Log: slog.New(slog.NewTextHandler(b.log, nil)),
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -97,6 +103,30 @@ func (b *bed) deliver(k control.Keys) bool {
 	defer b.mu.Unlock()
 	b.keys = append(b.keys, k)
 	return true
+}
+
+func (b *bed) order(m control.Order) bool {
+	o, err := signed.Parse[signed.Order](m.Order)
+	if err != nil {
+		b.t.Errorf("order: %v", err)
+		return false
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.cut {
+		return false
+	}
+	b.orders = append(b.orders, o.Unverified())
+	return true
+}
+
+// given returns what was ordered since the last call.
+func (b *bed) given() (list []signed.Order) {
+	synctest.Wait()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	list, b.orders = b.orders, nil
+	return list
 }
 
 // handed returns which nodes were handed keys since the last call, and the keys.
@@ -338,7 +368,7 @@ func TestKeysInAStorm(t *testing.T) {
 			all.Members = append(all.Members, up(id, "r1", false).Members...)
 		}
 		b.Changes(all)
-		time.Sleep(3 * keysAgain)
+		time.Sleep(3 * handAgain)
 		if ids, _ := b.handed(); ids != nil {
 			t.Errorf("%v were handed keys without a database", ids)
 		}
@@ -347,7 +377,7 @@ func TestKeysInAStorm(t *testing.T) {
 			t.Fatal(err)
 		}
 		b.breakDatabase(nil)
-		time.Sleep(2 * keysAgain)
+		time.Sleep(2 * handAgain)
 		want = slices.Delete(slices.Delete(want, 5, 6), 3, 4)
 		if ids, _ := b.handed(); !cmp.Equal(ids, sorted(want...)) {
 			t.Errorf("%v were handed keys, want each of %v once", ids, want)

@@ -23,9 +23,10 @@ type table struct {
 	reports  map[string]heard                     // newest report of each loudspeaker
 	sessions map[string]*airing
 	carried  map[packet.TransmissionID]string // → session
+	left     map[string]time.Time             // when a node that is not connected now was last
 }
 
-// heard is a verified report with when it came.
+// heard is a verified report with when it came; zero: it tells of no transmission.
 type heard struct {
 	signed.Report
 	at time.Time
@@ -36,17 +37,28 @@ type airing struct {
 	record   store.Session
 	expected []string             // ids of the loudspeakers it is meant for, sorted
 	hearing  map[string]time.Time // id → end of its lease
+	ceased   map[string]time.Time // id → when it ceased to hear
+}
+
+// cease takes a loudspeaker out of those that hear.
+func (a *airing) cease(id string, at time.Time) {
+	if _, heard := a.hearing[id]; heard {
+		delete(a.hearing, id)
+		a.ceased[id] = at
+	}
 }
 
 func newTable() *table {
 	return &table{
 		enrolled: map[string]store.Node{}, links: map[string]map[string]control.Member{}, reports: map[string]heard{},
 		sessions: map[string]*airing{}, carried: map[packet.TransmissionID]string{},
+		left: map[string]time.Time{},
 	}
 }
 
-// enrol replaces the list of trusted nodes and returns those that are new in it and connected already.
-func (t *table) enrol(list []store.Node) (appeared []string) {
+// enrol replaces the list of trusted nodes and returns those that are new in it and connected already, and those for which
+// another volume is wished than before.
+func (t *table) enrol(list []store.Node) (appeared, turned []string) {
 	before := t.enrolled
 	t.enrolled = map[string]store.Node{}
 	for _, n := range list {
@@ -54,14 +66,18 @@ func (t *table) enrol(list []store.Node) (appeared []string) {
 			continue
 		}
 		t.enrolled[n.ID] = n
-		if _, known := before[n.ID]; !known && len(t.links[n.ID]) > 0 {
+		old, known := before[n.ID]
+		switch {
+		case !known && len(t.links[n.ID]) > 0:
 			appeared = append(appeared, n.ID)
+		case known && old.Volume != n.Volume:
+			turned = append(turned, n.ID)
 		}
 	}
 	for _, a := range t.sessions {
 		a.expected = t.expected(a.record.Zones)
 	}
-	return appeared
+	return appeared, turned
 }
 
 // expected lists the loudspeakers beneath zones.
@@ -76,9 +92,10 @@ func (t *table) expected(zones []zone.Zone) []string {
 	return ids
 }
 
-// change takes what the fan-out saw and returns the nodes that have connected anew: that were not there before, or joined
-// where they were once more, so that what was on its way to them may be lost.
-func (t *table) change(c control.Changes) (appeared []string) {
+// change takes what the fan-out saw at now. It returns the nodes that have connected anew: that were not there before, or
+// joined where they were once more, so that what was on its way to them may be lost; and those that nobody is connected to
+// any more.
+func (t *table) change(c control.Changes, now time.Time) (appeared, left []string) {
 	before := t.links
 	if c.Full {
 		t.links = map[string]map[string]control.Member{}
@@ -86,9 +103,6 @@ func (t *table) change(c control.Changes) (appeared []string) {
 	for _, m := range c.Members {
 		if m.Gone {
 			delete(t.links[m.Node], m.Via)
-			if len(t.links[m.Node]) == 0 {
-				t.lose(m.Node)
-			}
 			continue
 		}
 		old, there := before[m.Node][m.Via]
@@ -100,21 +114,29 @@ func (t *table) change(c control.Changes) (appeared []string) {
 		}
 		t.links[m.Node][m.Via] = m
 	}
+	for _, m := range c.Members { // at the end, for a node may have gone one way and come by another
+		if links, ok := t.links[m.Node]; ok && len(links) == 0 {
+			left = append(left, m.Node)
+			t.lose(m.Node, now)
+		}
+	}
 	if c.Full {
 		for id := range before {
 			if len(t.links[id]) == 0 {
-				t.lose(id)
+				left = append(left, id)
+				t.lose(id, now)
 			}
 		}
 	}
-	return appeared
+	return appeared, left
 }
 
 // lose forgets a node that nobody is connected to: it hears nothing.
-func (t *table) lose(id string) {
+func (t *table) lose(id string, now time.Time) {
 	delete(t.links, id)
+	t.left[id] = now
 	for _, a := range t.sessions {
-		delete(a.hearing, id)
+		a.cease(id, now)
 	}
 }
 
@@ -125,6 +147,14 @@ func (t *table) report(r signed.Report, at time.Time) (changed bool) {
 	if old, ok := t.reports[r.Node]; ok && r.Number <= old.Number && r.At <= old.At {
 		return false
 	}
+	if r.Transmission == [16]byte{} { // it tells of the loudspeaker alone
+		h := t.reports[r.Node]
+		changed = !equal(h.Volume, r.Volume)
+		h.Number, h.At, h.Volume, h.Order = r.Number, r.At, r.Volume, r.Order
+		t.reports[r.Node] = h
+		return changed
+	}
+	changed = !equal(t.reports[r.Node].Volume, r.Volume)
 	t.reports[r.Node] = heard{r, at}
 	session := t.carried[r.Transmission]
 	for id, a := range t.sessions {
@@ -133,19 +163,21 @@ func (t *table) report(r signed.Report, at time.Time) (changed bool) {
 		if now {
 			a.hearing[r.Node] = at.Add(Lease)
 		} else {
-			delete(a.hearing, r.Node) // it sounds one transmission at a time
+			a.cease(r.Node, at) // it sounds one transmission at a time
 		}
 		changed = changed || now != before
 	}
 	return changed
 }
 
+func equal(a, b *int32) bool { return a == nil && b == nil || a != nil && b != nil && *a == *b }
+
 // expire ends the leases that are over.
 func (t *table) expire(now time.Time) (changed bool) {
 	for _, a := range t.sessions {
 		for id, until := range a.hearing {
 			if now.After(until) {
-				delete(a.hearing, id)
+				a.cease(id, until.Add(-Lease)) // when it was heard of last
 				changed = true
 			}
 		}
@@ -157,7 +189,7 @@ func (t *table) expire(now time.Time) (changed bool) {
 func (t *table) open(x store.Session) {
 	a := t.sessions[x.ID]
 	if a == nil {
-		a = &airing{hearing: map[string]time.Time{}, expected: t.expected(x.Zones)}
+		a = &airing{hearing: map[string]time.Time{}, ceased: map[string]time.Time{}, expected: t.expected(x.Zones)}
 		t.sessions[x.ID] = a
 	}
 	a.record = x
@@ -182,10 +214,46 @@ func (t *table) listeners(session string) (l Listeners) {
 			l.Hearing = append(l.Hearing, id)
 		} else {
 			l.Missing = append(l.Missing, id)
+			if since := t.silentSince(a, id); !since.IsZero() {
+				if l.Silent == nil {
+					l.Silent = map[string]time.Time{}
+				}
+				l.Silent[id] = since
+			}
 		}
 	}
 	l.Expected = len(a.expected)
 	return l
+}
+
+// silentSince tells since when a loudspeaker hears nothing of what it is meant to: since it was cut off, or ceased to
+// hear, or else since the session began or the loudspeaker came, whichever is later; zero: that is not known.
+func (t *table) silentSince(a *airing, id string) time.Time {
+	if len(t.links[id]) == 0 {
+		return t.lastSeen(t.enrolled[id])
+	}
+	since := a.record.Started
+	if at, ok := a.ceased[id]; ok {
+		since = at
+	}
+	if since.IsZero() {
+		return since
+	}
+	came := since
+	for _, m := range t.links[id] {
+		if at := time.UnixMilli(m.Since); at.After(came) && !m.Standby {
+			came = at
+		}
+	}
+	return came
+}
+
+// lastSeen is when a node that is not connected was; zero: never.
+func (t *table) lastSeen(n store.Node) time.Time {
+	if at, ok := t.left[n.ID]; ok {
+		return at
+	}
+	return n.Seen
 }
 
 // node describes an enrolled node.
@@ -202,9 +270,12 @@ func (t *table) node(n store.Node) Node {
 			out.Upstream, out.Since, out.Address = via, since, m.Address
 		}
 	}
+	if out.State == Offline {
+		out.Since = t.lastSeen(n)
+	}
 	slices.Sort(out.Standby)
 	if r, ok := t.reports[n.ID]; ok {
-		out.Report, out.ReportedAt = r.Report, r.at
+		out.Report, out.ReportedAt, out.Applied = r.Report, r.at, r.Volume
 	}
 	for id, a := range t.sessions {
 		if _, ok := a.hearing[n.ID]; ok {
