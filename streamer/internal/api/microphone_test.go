@@ -3,6 +3,7 @@ package api
 import (
 	"encoding/json"
 	"errors"
+	"math"
 	"net/http"
 	"strings"
 	"testing"
@@ -15,6 +16,7 @@ import (
 	"github.com/pion/webrtc/v4/pkg/media"
 
 	"dongthanh/codec"
+	"dongthanh/streamer/internal/voice"
 )
 
 // page is a page's connection for its microphone.
@@ -219,11 +221,11 @@ func TestMicrophoneSpeaks(t *testing.T) {
 	enough, spoken := make(chan struct{}), make(chan error, 1)
 	go func() { spoken <- speak(track, enough) }()
 	level := p.wait("level").Level // silence until the sound has come through
-	for n := 0; n < 100 && (level.Peak < -12 || level.RMS < -15); n++ {
+	for n := 0; n < 100 && math.Abs(level.Momentary-voice.Target) > 0.5; n++ {
 		level = p.wait("level").Level
 	}
-	if level.Peak < -12 || level.Peak > -9 { // 0.3 of full scale
-		t.Errorf("level of the tone = %+v", level)
+	if math.Abs(level.Momentary-voice.Target) > 0.5 { // it was 4.5 LU louder
+		t.Errorf("level of the tone = %+v, want %g LUFS", level, voice.Target)
 	}
 	if a := lan.get("/sessions/" + id); a.text("state") != "live" {
 		t.Errorf("session %s, want live", a.raw)

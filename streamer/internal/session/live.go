@@ -276,7 +276,7 @@ func (l *live) prepare() (*origin.Transmission, error) {
 	t, err := origin.New(origin.Plan{
 		Session: id, Zones: x.Zones, KeyZone: keyZone, Epoch: key.Epoch, Secret: key.Secret,
 		Kind: signed.KindLive, Class: rank(x.Class), Level: l.request.Level, Fence: fence,
-		Delay: l.profile.delay, Frames: l.profile.frames, Voice: treatment(x.SourceKind),
+		Delay: l.profile.delay, Frames: l.profile.frames, Voice: treatment(x.SourceKind, l.request.lufs),
 		Opening: opening(l.request.Chime), RealTime: realTime(x.SourceKind),
 		Encoder: encoder(l.m.Config.Encoder, x.SourceKind), Validity: validity,
 	}, l.m.Issuer, l.m.Sink, l.m.Now)

@@ -148,9 +148,17 @@ func encoder(c EncoderConfig, source string) codec.EncoderConfig {
 	return codec.EncoderConfig{Bitrate: c.MusicBitrate, Complexity: c.Complexity, Music: true}
 }
 
-// treatment is what is done to a source's sound. Only a microphone is treated as one, by its high-pass.
-func treatment(source string) voice.Options {
-	return voice.Options{HighPass: source == SourceBrowser}
+// treatment is what is done to a source's sound. A microphone is levelled, gated and kept free of wind and knocks. A
+// file, whose loudness was measured when it came, is brought to the same loudness by one gain and otherwise left as it
+// is. A line has been levelled by whoever sends it: what remains is evened out slowly. lufs is the file's loudness.
+func treatment(source string, lufs float64) voice.Options {
+	switch source {
+	case SourceBrowser:
+		return voice.Options{HighPass: true, Levelling: voice.LevelVoice, Gate: true}
+	case SourceFile:
+		return voice.Options{GainDB: voice.GainFor(lufs)}
+	}
+	return voice.Options{Levelling: voice.LevelLine}
 }
 
 // opening is what is sent before the source: the chime, if it was asked for.

@@ -190,9 +190,19 @@ func TestEncoderFaults(t *testing.T) {
 }
 
 func TestTreatment(t *testing.T) {
-	for source, highPass := range map[string]bool{SourceBrowser: true, SourceWHIP: false, SourceFile: false} {
-		if got := treatment(source); got.HighPass != highPass {
-			t.Errorf("treatment of a %s = %+v, want a high-pass: %v", source, got, highPass)
+	for _, c := range []struct {
+		source string
+		lufs   float64
+		want   voice.Options
+	}{
+		{SourceBrowser, 0, voice.Options{HighPass: true, Levelling: voice.LevelVoice, Gate: true}},
+		{SourceWHIP, 0, voice.Options{Levelling: voice.LevelLine}},
+		{SourceFile, -23, voice.Options{GainDB: 5}},
+		{SourceFile, -6, voice.Options{GainDB: -12}},
+		{SourceFile, voice.NoLoudness, voice.Options{}},
+	} {
+		if got := treatment(c.source, c.lufs); got != c.want {
+			t.Errorf("treatment of a %s of %g LUFS = %+v, want %+v", c.source, c.lufs, got, c.want)
 		}
 	}
 }

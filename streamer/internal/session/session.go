@@ -54,6 +54,8 @@ type Request struct {
 	By     string             // user or token id
 	Level  uint8              // administrative level of who speaks, from the principal's zone
 	Replay *store.Replay
+
+	lufs float64 // loudness of the file, as the library measured it
 }
 
 // Session is a broadcast as its record stands, with how loud it is now.
@@ -165,7 +167,7 @@ func (m *Manager) Start(ctx context.Context, r Request) (store.Session, bool, er
 	if err != nil {
 		return store.Session{}, false, err
 	}
-	src, err := m.open(ctx, r)
+	src, err := m.open(ctx, &r)
 	if err != nil {
 		return store.Session{}, false, err
 	}

@@ -33,7 +33,7 @@ type Lines interface {
 }
 
 // open opens what a request names as its source; nil for a microphone, which comes by Attach.
-func (m *Manager) open(ctx context.Context, r Request) (ingest.Source, error) {
+func (m *Manager) open(ctx context.Context, r *Request) (ingest.Source, error) {
 	switch r.Source {
 	case SourceFile:
 		sound, err := m.Library.Open(ctx, r.Audio)
@@ -43,6 +43,7 @@ func (m *Manager) open(ctx context.Context, r Request) (ingest.Source, error) {
 		if err != nil {
 			return nil, err
 		}
+		r.lufs = sound.Audio().LUFS
 		return ingest.NewFile(sound, sound), nil
 	case SourceRTP:
 		line, err := m.Lines.Open(r.Line)

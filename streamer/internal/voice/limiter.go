@@ -7,6 +7,9 @@ const (
 	// converter of a cheap loudspeaker.
 	ceilingDB = -1.5
 
+	// missedDB is what the search for peaks misses up to 15 kHz, and noise at that.
+	missedDB = 0.05
+
 	lookahead = 240 // 5 ms: shorter distorts low voices, longer delays all
 
 	// Peaks are looked for at four points a sample (BS.1770-4 annex 2), with a
@@ -47,7 +50,7 @@ type limiter struct {
 
 func newLimiter() limiter {
 	l := limiter{
-		ceiling: float32(amplitude(ceilingDB)),
+		ceiling: float32(amplitude(ceilingDB - missedDB)),
 		release: 1 - math.Exp(-1/(releaseSeconds*sampleRate)),
 		held:    1, sum: attack, idle: attack,
 	}

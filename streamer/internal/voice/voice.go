@@ -1,11 +1,13 @@
-// Package voice makes what comes from a microphone or a file fit for loudspeakers:
-// a high-pass against wind and knocks, a slow gain, a limiter that keeps true peaks
-// below the ceiling, and the levels of the result. It also measures the loudness of
-// whole files (ITU-R BS.1770).
+// Package voice makes what comes from a microphone, a line or a file fit for
+// loudspeakers: a high-pass against wind and knocks, a gain that brings it to one
+// loudness (ITU-R BS.1770), a gate for pauses, a limiter that keeps true peaks below
+// the ceiling, and the levels of the result. It also measures the loudness of whole
+// files, and makes the opening chime.
 //
-// It is pure: PCM in, PCM out, mono float32 at 48 kHz. It starts no goroutine,
-// reads no clock, and never cuts sound away: no gate, no muting. The streamer's
-// origin runs a Processor on each transmission; ingest and api use Loudness.
+// It is pure: PCM in, PCM out, mono float32 at 48 kHz. It starts no goroutine and
+// reads no clock, and nothing in it ever mutes. Who may be treated how is not its
+// business: package session chooses the Options, origin runs a Processor on each
+// transmission, and library measures files with a Loudness.
 package voice
 
 import "math"
@@ -16,9 +18,10 @@ const (
 
 	highPassHz = 100 // below it a horn loudspeaker gives only distortion
 
-	maxGainDB   = 20 // either way: enough for a shy voice, too little to mute
-	gainDBPerS  = 12 // slow enough to be heard as a change of level, not as a step
-	maxSample   = 8  // 18 dB over full scale; what is louder is no sound
+	maxGainDB   = 30  // enough for a whisper
+	gainDBPerS  = 12  // slow enough to be heard as a change of level, not as a step
+	maxSample   = 8   // 18 dB over full scale; what is louder is no sound
+	minGainDB   = -20 // too little to mute
 	minDB       = -120
 	tinySquare  = 1e-12 // minDB as a mean square
 	lufsOffset  = -0.691
@@ -28,10 +31,15 @@ const (
 // Options says what a Processor does. The zero value only limits and measures.
 type Options struct {
 	// HighPass switches on the high-pass of 100 Hz, 12 dB an octave. It is for
-	// microphones; files and line-in keep their bass.
+	// microphones; files and lines keep their bass.
 	HighPass bool
-	// GainDB is the gain to begin with, in dB, -20..20.
+	// GainDB is the gain to begin with, in dB, -20..30. Levelling makes up for it.
 	GainDB float64
+	// Levelling says whether and how the gain follows the sound.
+	Levelling Levelling
+	// Gate lowers what a microphone gives while nobody speaks, by 14 dB. Files and
+	// lines have none.
+	Gate bool
 }
 
 // Level is how loud the last 400 ms were, as listeners get them: after gain and
@@ -50,6 +58,7 @@ type Processor struct {
 	highPass *biquad // nil if off
 	gainDB   float64 // in force at the end of the last frame
 	wantDB   float64
+	listener *listener // nil if neither levelled nor gated
 	limiter  limiter
 	meter    meter
 }
@@ -62,17 +71,29 @@ func New(o Options) *Processor {
 		f := butterworthHighPass(highPassHz)
 		p.highPass = &f
 	}
+	if o.Levelling != LevelNot || o.Gate {
+		p.listener = newListener(o)
+	}
 	p.SetGain(o.GainDB)
 	p.gainDB = p.wantDB
 	return p
 }
 
 // SetGain sets the gain in dB that the next frames move to, at 12 dB a second. It
-// is bounded to -20..20, so that it never mutes; NaN changes nothing.
+// is bounded to -20..30, so that it never mutes; NaN changes nothing.
 func (p *Processor) SetGain(db float64) {
 	if !math.IsNaN(db) {
-		p.wantDB = min(max(db, -maxGainDB), maxGainDB)
+		p.wantDB = min(max(db, minGainDB), maxGainDB)
 	}
+}
+
+// GainFor returns the gain in dB that brings a whole file of that loudness to
+// Target, as far as a GainDB goes. Silence stays as it is.
+func GainFor(lufs float64) float64 {
+	if !(lufs > NoLoudness) {
+		return 0
+	}
+	return min(max(Target-lufs, minGainDB), maxGainDB)
 }
 
 // Delay is how many samples later a sample comes out than it went in: the limiter's
@@ -83,7 +104,7 @@ func (p *Processor) Delay() int { return lookahead }
 // Process treats a frame of 960 samples in place and returns the level that
 // listeners now get. Shorter or longer frames work too, but the level moves on by
 // 960 samples at a time. What comes out never exceeds -1.5 dBTP; NaN becomes
-// silence. Below that peak, and without high-pass and gain, samples come out
+// silence. Below that peak, and with nothing switched on, samples come out
 // unchanged. The frame stays the caller's. It does not allocate.
 func (p *Processor) Process(frame []float32) Level {
 	for i, x := range frame {
@@ -93,7 +114,11 @@ func (p *Processor) Process(frame []float32) Level {
 		p.highPass.filter(frame)
 	}
 	p.amplify(frame)
-	p.limiter.limit(frame)
+	if p.listener != nil {
+		p.listener.process(frame, &p.limiter)
+	} else {
+		p.limiter.limit(frame)
+	}
 	return p.meter.measure(frame)
 }
 

@@ -43,9 +43,9 @@ func TestHighPass(t *testing.T) {
 
 func TestGainStart(t *testing.T) {
 	for _, tt := range []struct{ set, want float64 }{
-		{0, 0}, {6, 6}, {-12, -12}, {100, 20}, {math.Inf(-1), -20}, {math.NaN(), 0},
+		{0, 0}, {6, 6}, {-12, -12}, {100, 30}, {math.Inf(-1), -20}, {math.NaN(), 0},
 	} {
-		in := tone(second/2, 1000, 0.05, 0)
+		in := tone(second/2, 1000, 0.02, 0)
 		out := process(New(Options{GainDB: tt.set}), in)
 		if got := decibels(rms(out) / rms(in)); math.Abs(got-tt.want) > 0.01 {
 			t.Errorf("GainDB %g: %.2f dB, want %g", tt.set, got, tt.want)
@@ -67,12 +67,12 @@ func TestGainMovesSlowly(t *testing.T) {
 			if step := math.Abs(db - last); step > 1.3*gainDBPerS/sampleRate+1e-5 {
 				t.Fatalf("to %g dB: step of %.5f dB at sample %d", to, step, i)
 			}
-			if db < -maxGainDB-0.01 {
+			if db < minGainDB-0.01 {
 				t.Fatalf("to %g dB: %.2f dB at sample %d", to, db, i)
 			}
 			last = db
 		}
-		if want := min(max(to, -20), 20); math.Abs(last-want) > 0.01 {
+		if want := min(max(to, -20), 30); math.Abs(last-want) > 0.01 {
 			t.Errorf("to %g dB: ended at %.2f dB, want %g", to, last, want)
 		}
 	}
@@ -102,7 +102,8 @@ func TestLevel(t *testing.T) {
 
 // The level counts samples, however they are cut into frames.
 func TestFramesOfAnyLength(t *testing.T) {
-	whole, parts := New(Options{HighPass: true, GainDB: 6}), New(Options{HighPass: true, GainDB: 6})
+	o := Options{HighPass: true, GainDB: 6, Levelling: LevelVoice, Gate: true}
+	whole, parts := New(o), New(o)
 	a, b := speech(second), speech(second)
 	level := whole.Process(a)
 	var last Level
@@ -112,13 +113,14 @@ func TestFramesOfAnyLength(t *testing.T) {
 		i = end
 	}
 	parts.Process(nil)
-	if !slices.Equal(a, b) || level != last {
+	differ := max(math.Abs(level.RMS-last.RMS), math.Abs(level.Peak-last.Peak), math.Abs(level.Momentary-last.Momentary))
+	if !slices.Equal(a, b) || differ > 1e-9 { // sums of parts differ in their last bits
 		t.Errorf("in parts the sound or the level differs: %+v, %+v", level, last)
 	}
 }
 
 func TestProcessAllocations(t *testing.T) {
-	p := New(Options{HighPass: true, GainDB: 6})
+	p := New(Options{HighPass: true, GainDB: 6, Levelling: LevelVoice, Gate: true})
 	frame := speech(frameSamples)
 	if allocs := testing.AllocsPerRun(100, func() { p.Process(frame) }); allocs != 0 {
 		t.Errorf("Process allocates %.1f times, want 0", allocs)
@@ -170,7 +172,7 @@ func BenchmarkProcess(b *testing.B) {
 	for _, bm := range []struct {
 		name string
 		opts Options
-	}{{"microphone", Options{HighPass: true, GainDB: 6}}, {"file", Options{}}} {
+	}{{"microphone", Options{HighPass: true, Levelling: LevelVoice, Gate: true}}, {"line", Options{Levelling: LevelLine}}, {"file", Options{GainDB: 3}}} {
 		b.Run(bm.name, func(b *testing.B) {
 			p := New(bm.opts)
 			sound := slices.Collect(slices.Chunk(speech(2*second), frameSamples))
