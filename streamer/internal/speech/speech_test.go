@@ -1,0 +1,108 @@
+package speech
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"math"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+)
+
+func speaker(t *testing.T) *Speaker {
+	t.Helper()
+	if _, err := exec.LookPath(program); err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatal(err)
+		}
+		t.Skip(err)
+	}
+	return New(slog.New(slog.DiscardHandler))
+}
+
+// speak returns the samples of a text.
+func speak(t *testing.T, s *Speaker, text string) []float32 {
+	t.Helper()
+	wav, err := s.Speak(t.Context(), text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []float32
+	buf := make([]float32, 4800)
+	for {
+		n, err := wav.Read(buf)
+		all = append(all, buf[:n]...)
+		if errors.Is(err, io.EOF) {
+			return all
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func rms(pcm []float32) float64 {
+	sum := 0.0
+	for _, x := range pcm {
+		sum += float64(x) * float64(x)
+	}
+	return math.Sqrt(sum / float64(max(len(pcm), 1)))
+}
+
+func TestSpeak(t *testing.T) {
+	s := speaker(t)
+	short := speak(t, s, "Kính thưa bà con.")
+	long := speak(t, s, "Kính thưa bà con, 15h30 ngày 20/11/2026 mời bà con ra nhà văn hóa nhận 50.000đ.")
+	if d := float64(len(short)) / 48000; d < 0.8 || d > 3 {
+		t.Errorf("four words take %.2f s", d)
+	}
+	if len(long) < 4*len(short) {
+		t.Errorf("a date, an hour and a sum are not read out: %.2f s", float64(len(long))/48000)
+	}
+	if level := 20 * math.Log10(rms(long)); level < -30 || level > -10 {
+		t.Errorf("it speaks at %.1f dBFS", level)
+	}
+}
+
+func TestSpeakRefusals(t *testing.T) {
+	s := speaker(t)
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	for name, c := range map[string]struct {
+		ctx  context.Context
+		text string
+		want error
+	}{
+		"nothing": {t.Context(), "", ErrEmpty},
+		"blanks":  {t.Context(), " \n\t ", ErrEmpty},
+		"long":    {t.Context(), strings.Repeat("a", MaxText+1), ErrTooLong},
+		"ended":   {ended, "Xin chào.", context.Canceled},
+	} {
+		if _, err := s.Speak(c.ctx, c.text); !errors.Is(err, c.want) {
+			t.Errorf("%s: %v, want %v", name, err, c.want)
+		}
+	}
+	s.program = "no-such-program"
+	if _, err := s.Speak(t.Context(), "Xin chào."); !errors.Is(err, ErrAbsent) {
+		t.Errorf("without the program: %v", err)
+	}
+}
+
+// A text of hostile bytes is spoken or refused, and nothing of it reaches a shell or an argument.
+func TestSpeakHostile(t *testing.T) {
+	s := speaker(t)
+	for _, text := range []string{
+		"\x00\x01\x02", "\xff\xfe xin chào", "-w /etc/passwd", "$(reboot) `reboot`", "<speak><audio src='/etc/passwd'/></speak>",
+		"[[a:b]]", strings.Repeat("[[", 500), strings.Repeat("ằ\u0301", 500), "\u202e chào",
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		if _, err := s.Speak(ctx, text); err != nil && !errors.Is(err, ErrEmpty) {
+			t.Errorf("%q: %v", text, err)
+		}
+		cancel()
+	}
+}
