@@ -27,6 +27,7 @@ build: ## bin/streamer, bin/relay, bin/client and the tools
 # exec matters: only a direct child of make can tell that a signal was sent to make alone.
 run: build ## the whole system on this machine, in the foreground
 	@$(WITH) ffmpeg -- true || echo "make: without ffmpeg only WAV files can be uploaded" >&2
+	@$(WITH) espeak -- true || echo "make: without espeak-ng no text can be read aloud" >&2
 	@exec bin/demo --port "$$PORT" --speakers "$$SPEAKERS" --dir "$$DIR" --redis-url "$$REDIS_URL" --announce="$$ANNOUNCE"
 
 # CI=true makes a test that lacks Redis, Chromium and the like fail instead of skip.

@@ -27,6 +27,7 @@ import (
 	"dongthanh/streamer/internal/membership"
 	"dongthanh/streamer/internal/nodes"
 	"dongthanh/streamer/internal/session"
+	"dongthanh/streamer/internal/speech"
 	"dongthanh/streamer/internal/store"
 	"dongthanh/streamer/internal/web"
 )
@@ -141,7 +142,7 @@ func (s *streamer) openNodes(ctx context.Context) (err error) {
 	}
 	s.sessions, err = session.NewManager(ctx, session.Options{
 		Config: s.cfg.Sessions, Records: s.store, Issuer: s.issuer, Sink: s.hub, Audience: s.picture,
-		Library: s.library, Lines: s.lines, Now: root.Now, Log: s.log,
+		Library: s.library, Lines: s.lines, Speaker: speech.New(s.log), Now: root.Now, Log: s.log,
 	})
 	if err != nil {
 		return err

@@ -80,7 +80,7 @@ var read = sync.OnceValue(func() tree {
 			}
 			return nil
 		}
-		if !d.Type().IsRegular() {
+		if !d.Type().IsRegular() || rel == ".git" { // a file in a linked work tree
 			return nil
 		}
 		text, err := os.ReadFile(path)

@@ -31,6 +31,7 @@ func TestSystem(t *testing.T) {
 	t.Run("contract", func(t *testing.T) { testContract(t, r, m) })
 	t.Run("only the commune that was chosen hears", func(t *testing.T) { testOneCommune(t, r, m) })
 	t.Run("a file sounds whole", func(t *testing.T) { testWholeFile(t, r, m) })
+	t.Run("a text is read aloud", func(t *testing.T) { testText(t, r, m) })
 	t.Run("browser", func(t *testing.T) { testBrowser(t, r) })
 	t.Run("an emergency breaks in", func(t *testing.T) { testEmergency(t, r) })
 	t.Run("refusals", func(t *testing.T) { testRefusals(t, r) })
@@ -172,6 +173,38 @@ func testWholeFile(t *testing.T, r *rig, m caller) {
 			t.Errorf("loudspeaker %d, of another hamlet, made a sound", n)
 		}
 	}
+}
+
+// testText has a text read aloud to one commune.
+func testText(t *testing.T, r *rig, m caller) {
+	began := time.Now()
+	a := m.post(t, "/sessions", map[string]any{"zones": []string{commune1}, "source": map[string]string{
+		"kind": "tts", "text": "Kính mời bà con ra nhà văn hóa lúc 15h30.",
+	}})
+	if a.status != http.StatusCreated {
+		t.Fatalf("start: %d %s", a.status, a.body)
+	}
+	eventually(t, 20*time.Second, "it ends", func() bool { return m.session(t, a.field("id")).State == "ended" })
+	<-time.After(settled)
+	for n := 1; n <= 6; n++ {
+		loud := 0
+		pcm := r.heard(t, n).between(began, time.Now())
+		for i := 0; i+960 <= len(pcm); i += 960 {
+			if math.Sqrt(energy(pcm[i:i+960])/960) > 300 {
+				loud++
+			}
+		}
+		if spoken := time.Duration(loud) * 20 * time.Millisecond; (n <= 3) != (spoken > 1500*time.Millisecond) {
+			t.Errorf("loudspeaker %d spoke for %v", n, spoken)
+		}
+	}
+}
+
+func energy(pcm []float64) (sum float64) {
+	for _, x := range pcm {
+		sum += x * x
+	}
+	return sum
 }
 
 // lastTone is the end of the last 10 ms with sound within 3 s of a moment.

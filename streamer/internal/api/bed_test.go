@@ -35,6 +35,7 @@ import (
 	"dongthanh/streamer/internal/library"
 	"dongthanh/streamer/internal/nodes"
 	"dongthanh/streamer/internal/session"
+	"dongthanh/streamer/internal/speech"
 	"dongthanh/streamer/internal/store"
 )
 
@@ -119,7 +120,7 @@ func newBed(t *testing.T) *bed {
 	cfg := session.DefaultConfig()
 	cfg.MicrophoneWait = time.Minute
 	b.sessions, err = session.NewManager(ctx, session.Options{
-		Config: cfg, Records: b.store, Issuer: b.issuer, Sink: hub, Audience: b.picture, Library: lib, Lines: b.lines, Now: now, Log: log,
+		Config: cfg, Records: b.store, Issuer: b.issuer, Sink: hub, Audience: b.picture, Library: lib, Lines: b.lines, Speaker: speech.New(log), Now: now, Log: log,
 	})
 	b.must(err)
 	b.mics, err = ingest.NewMicrophones(ingest.Config{Listen: "127.0.0.1:0"}, log, reg)

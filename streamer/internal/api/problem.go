@@ -13,6 +13,7 @@ import (
 	"dongthanh/streamer/internal/library"
 	"dongthanh/streamer/internal/nodes"
 	"dongthanh/streamer/internal/session"
+	"dongthanh/streamer/internal/speech"
 	"dongthanh/streamer/internal/store"
 )
 
@@ -106,6 +107,12 @@ func translate(err error) *problem {
 		return problemf(http.StatusServiceUnavailable, "too_many_microphones", "Hệ thống đang có quá nhiều micrô cùng mở. Hãy thử lại sau.")
 	case errors.Is(err, ingest.ErrLineAddress):
 		return problemf(http.StatusServiceUnavailable, "line_address", "Máy chủ không mở được cổng để nhận tiếng từ máy gửi này. Hãy kiểm tra địa chỉ máy gửi, hoặc báo kỹ thuật viên.")
+	case errors.Is(err, speech.ErrEmpty):
+		return problemf(http.StatusUnprocessableEntity, "text", "Hãy nhập nội dung cần đọc.")
+	case errors.Is(err, speech.ErrTooLong):
+		return problemf(http.StatusUnprocessableEntity, "text", "Nội dung cần đọc dài quá %d ký tự. Hãy chia thành nhiều bản tin.", speech.MaxText)
+	case errors.Is(err, speech.ErrAbsent):
+		return problemf(http.StatusServiceUnavailable, "no_speech", "Máy chủ chưa cài giọng đọc (espeak-ng). Hãy báo kỹ thuật viên.")
 	case errors.Is(err, ingest.ErrBadOffer):
 		return problemf(http.StatusBadRequest, "bad_offer", "Trình duyệt gửi yêu cầu micrô không hợp lệ.")
 	case errors.Is(err, session.ErrZones):

@@ -108,6 +108,8 @@ func TestStartRefused(t *testing.T) {
 		{"a line-in that a whole network could forge", with("source", object{"kind": "rtp", "from": "10.0.0.0/8"}), 422, "plain_rtp", "srtp"},
 		{"a line-in from everywhere", with("source", object{"kind": "rtp", "from": "0.0.0.0/0"}), 422, "plain_rtp", "plain"},
 		{"a line-in that only seems to be from here", with("source", object{"kind": "rtp", "from": "127.0.0.1/1"}), 422, "plain_rtp", "plain"},
+		{"nothing to read aloud", with("source", object{"kind": "tts", "text": " "}), 422, "text", "cần đọc"},
+		{"a text of an hour", with("source", object{"kind": "tts", "text": strings.Repeat("xin chào ", 1200)}), 422, "text", "10000"},
 		{"no audio", with("source", object{"kind": "file"}), 422, "no_audio", "Không tìm thấy tệp"},
 		{"unknown audio", with("source", object{"kind": "file", "audio": strings.Repeat("a", 64)}), 422, "no_audio", "Không tìm thấy tệp"},
 		{"a path as audio", with("source", object{"kind": "file", "audio": "../dongthanh.db"}), 422, "no_audio", "Không tìm thấy tệp"},

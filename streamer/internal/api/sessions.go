@@ -38,7 +38,7 @@ type startRequest struct {
 	Source   sourceRequest `json:"source"`
 }
 
-// sourceRequest names a source, and in answers tells how to reach it. Text belongs to a kind that this version does not
+// sourceRequest names a source, and in answers tells how to reach it. URL belongs to a kind that this version does not
 // have; it is known so that the answer is that the kind is not there, not that the request is malformed.
 type sourceRequest struct {
 	Kind   string `json:"kind"`
@@ -50,7 +50,7 @@ type sourceRequest struct {
 	Listen string `json:"listen,omitempty"`   // told only
 	SDP    string `json:"sdp,omitempty"`      // told only
 	URL    string `json:"url,omitempty"`
-	Text   string `json:"text,omitempty"`
+	Text   string `json:"text,omitempty"` // of tts; asked only
 }
 
 // sessionJSON is a session as the API tells it.
@@ -217,7 +217,7 @@ func (a *api) request(ctx context.Context, p accounts.Principal, body startReque
 		return session.Request{}, err
 	}
 	return session.Request{
-		Zones: zones, Line: line, Class: class, Delay: body.Delay, Title: strings.TrimSpace(body.Title),
+		Zones: zones, Line: line, Text: body.Source.Text, Class: class, Delay: body.Delay, Title: strings.TrimSpace(body.Title),
 		Source: body.Source.Kind, Audio: body.Source.Audio, Chime: body.Chime, By: p.ID, Level: uint8(p.Zone.Level()), // #nosec G115 -- at most zone.MaxDepth
 	}, nil
 }

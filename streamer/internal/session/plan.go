@@ -140,9 +140,9 @@ func rank(class string) signed.Class {
 }
 
 // encoder is the codec's configuration for a source. What comes from a file or a line is sent as it is, with its bass
-// and as music, if need be; only a microphone is surely a voice.
+// and as music, if need be; only a microphone and a spoken text are surely a voice.
 func encoder(c EncoderConfig, source string) codec.EncoderConfig {
-	if source == SourceBrowser {
+	if source == SourceBrowser || source == SourceSpeech {
 		return codec.EncoderConfig{Bitrate: c.Bitrate, Complexity: c.Complexity}
 	}
 	return codec.EncoderConfig{Bitrate: c.MusicBitrate, Complexity: c.Complexity, Music: true}
@@ -169,5 +169,5 @@ func opening(chime bool) []float32 {
 	return voice.Chime()
 }
 
-// realTime reports whether a source's sound passes by unheard while the opening plays. A file waits.
-func realTime(source string) bool { return source != SourceFile }
+// realTime reports whether a source's sound passes by unheard while the opening plays. A file waits, and so does a text.
+func realTime(source string) bool { return source != SourceFile && source != SourceSpeech }

@@ -50,6 +50,7 @@ type Request struct {
 	Source string             // one of the kinds
 	Audio  string             // id of the library's audio, for SourceFile
 	Line   ingest.LineOptions // for SourceRTP
+	Text   string             // for SourceSpeech
 	Chime  bool               // the opening chime comes first
 	By     string             // user or token id
 	Level  uint8              // administrative level of who speaks, from the principal's zone
@@ -109,6 +110,7 @@ type Options struct {
 	Audience Audience
 	Library  Library
 	Lines    Lines
+	Speaker  Speaker
 	Now      func() mediaclock.Instant // network time
 	Log      *slog.Logger
 }

@@ -13,7 +13,9 @@ import (
 
 	"dongthanh/internal/mediaclock"
 	"dongthanh/internal/signed"
+	"dongthanh/internal/testkit"
 	"dongthanh/internal/wire"
+	"dongthanh/internal/zone"
 	"dongthanh/streamer/internal/store"
 )
 
@@ -70,6 +72,22 @@ func TestFileEndsByItself(t *testing.T) {
 		if s = b.sink.now(); len(s.closed) != 1 || s.closed[0] != cert.Transmission || len(s.stops) != 0 {
 			t.Errorf("closed %v, %d stops; want the transmission closed and no stop", s.closed, len(s.stops))
 		}
+	})
+}
+
+// TestTextEndsByItself has a text spoken to its end.
+func TestTextEndsByItself(t *testing.T) {
+	testkit.Program(t, "espeak-ng")
+	inTime(t, func(t *testing.T, b *bed) {
+		x := b.begin(Request{Zones: []zone.Zone{"31"}, Source: SourceSpeech, Text: "Xin chào bà con thôn Đông."})
+		b.until(x.ID, store.SessionLive)
+		b.until(x.ID, store.SessionEnded)
+		b.check(x.ID, store.SessionEnded, "source_end", "")
+		if n := len(b.sink.now().media); n < 25 || n > 150 { // of 40 ms
+			t.Errorf("six words take %d packets", n)
+		}
+		time.Sleep(farewellBeacons * time.Second)
+		synctest.Wait()
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"dongthanh/codec"
 	"dongthanh/streamer/internal/ingest"
 	"dongthanh/streamer/internal/library"
 	"dongthanh/streamer/internal/store"
@@ -17,10 +18,11 @@ const (
 	SourceBrowser = "browser"
 	SourceWHIP    = "whip" // a WebRTC program: a mixer, a line; what it sends is not taken for a voice
 	SourceRTP     = "rtp"  // a line-in
+	SourceSpeech  = "tts"  // text that is spoken
 )
 
 // kinds are all of them.
-var kinds = []string{SourceFile, SourceBrowser, SourceWHIP, SourceRTP}
+var kinds = []string{SourceFile, SourceBrowser, SourceWHIP, SourceRTP, SourceSpeech}
 
 // Library opens the audio of a SourceFile.
 type Library interface {
@@ -30,6 +32,11 @@ type Library interface {
 // Lines opens the line-in of a SourceRTP.
 type Lines interface {
 	Open(ingest.LineOptions) (*ingest.Line, error)
+}
+
+// Speaker speaks the text of a SourceSpeech.
+type Speaker interface {
+	Speak(ctx context.Context, text string) (*codec.WAVReader, error)
 }
 
 // open opens what a request names as its source; nil for a microphone, which comes by Attach.
@@ -51,6 +58,12 @@ func (m *Manager) open(ctx context.Context, r *Request) (ingest.Source, error) {
 			return nil, err
 		}
 		return line, nil
+	case SourceSpeech:
+		sound, err := m.Speaker.Speak(ctx, r.Text)
+		if err != nil {
+			return nil, err
+		}
+		return ingest.NewFile(sound, nil), nil
 	}
 	return nil, nil
 }

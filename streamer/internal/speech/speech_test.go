@@ -6,21 +6,16 @@ import (
 	"io"
 	"log/slog"
 	"math"
-	"os"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
+
+	"dongthanh/internal/testkit"
 )
 
 func speaker(t *testing.T) *Speaker {
 	t.Helper()
-	if _, err := exec.LookPath(program); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
+	testkit.Program(t, program)
 	return New(slog.New(slog.DiscardHandler))
 }
 
