@@ -22,7 +22,7 @@ WITH := tools/with.sh
 VERSION = $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 
 build: ## bin/streamer, bin/relay, bin/client and the tools
-	@$(WITH) go opus -- go build -ldflags '-X dongthanh/internal/program.stamp=$(VERSION)' -o bin/ ./streamer ./relay ./client ./internal/demo ./tools/...
+	@$(WITH) go opus alsa -- go build -ldflags '-X dongthanh/internal/program.stamp=$(VERSION)' -o bin/ ./streamer ./relay ./client ./internal/demo ./tools/...
 
 # exec matters: only a direct child of make can tell that a signal was sent to make alone.
 run: build ## the whole system on this machine, in the foreground
@@ -32,19 +32,19 @@ run: build ## the whole system on this machine, in the foreground
 
 # CI=true makes a test that lacks Redis, Chromium and the like fail instead of skip.
 test: ## all tests, with -race, a real Redis and a real Chromium
-	@CI=true exec $(WITH) go opus redis chromium ffmpeg gstreamer fonts srtp espeak ip -- go run ./tools/tally test
+	@CI=true exec $(WITH) go opus alsa pulse redis chromium ffmpeg gstreamer fonts srtp espeak ip -- go run ./tools/tally test
 
 lint:
-	@exec $(WITH) go opus -- go tool -modfile=tools/tools.mod golangci-lint run ./...
+	@exec $(WITH) go opus alsa -- go tool -modfile=tools/tools.mod golangci-lint run ./...
 
 fuzz: ## TIME=30s: each fuzz target for that long
-	@exec $(WITH) go opus -- go run ./tools/tally fuzz
+	@exec $(WITH) go opus alsa -- go run ./tools/tally fuzz
 
 soak: ## TIME=10m: the soak test
-	@exec $(WITH) go opus redis -- go run ./tools/tally soak
+	@exec $(WITH) go opus alsa redis -- go run ./tools/tally soak
 
 bench: ## NAME=fanout FAST=1: benchmarks, all without NAME
-	@exec $(WITH) go opus redis chromium -- go run ./tools/tally bench
+	@exec $(WITH) go opus alsa redis chromium -- go run ./tools/tally bench
 
 web: ## the committed bundles of the pages, from their TypeScript
 	@exec $(WITH) go -- go generate ./streamer/...

@@ -54,7 +54,7 @@ func TestCommands(t *testing.T) {
 		{"check of the sample", nil, []string{"check", "--config", "../configs/client.yaml"}, 0, "ok"},
 		{"check tells every fault", map[string]string{
 			"DONGTHANH_DEVICE_KIND": "rtp", "DONGTHANH_ADMIN_LISTEN": "here", "DONGTHANH_UPSTREAMS_0_CONTROL": "https://x",
-		}, []string{"check"}, 2, `device.kind: "rtp" is not in this build yet; it has file and null`},
+		}, []string{"check"}, 2, `device.kind: "rtp" is not in this build yet; it has alsa, file, null`},
 		{"file without a path", map[string]string{"DONGTHANH_DEVICE_KIND": "file"}, []string{"play"}, 2, "device.path: empty"},
 		{"unknown key", map[string]string{"DONGTHANH_DEVICE_PAHT": "x"}, []string{"play"}, 2, "DONGTHANH_DEVICE_PAHT"},
 		{"not enrolled", map[string]string{"DONGTHANH_STORE_DIR": dir}, []string{"play"}, 1, "not enrolled"},

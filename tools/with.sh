@@ -3,8 +3,8 @@
 #
 #   tools/with.sh THING... -- COMMAND [ARG...]     (from the folder of go.mod)
 #
-# Things: go opus redis chromium ffmpeg gstreamer fonts srtp espeak ip. Nothing is asked of the network when nothing is
-# missing. Where something cannot be installed, one line says what and why, and the exit code is 1.
+# Things: go opus alsa pulse redis chromium ffmpeg gstreamer fonts srtp espeak ip. Nothing is asked of the network when
+# nothing is missing. Where something cannot be installed, one line says what and why, and the exit code is 1.
 set -eu
 
 want_go=1.26.8  # as in go.mod; internal/arch holds the two together
@@ -57,6 +57,11 @@ missing() {
 		have pkg-config || echo pkg-config
 		pkg-config --exists opus 2>/dev/null || echo libopus-dev
 		pkg-config --exists opusfile 2>/dev/null || echo libopusfile-dev # for a plain "go build", without our tag
+		;;
+	alsa) pkg-config --exists alsa 2>/dev/null || echo libasound2-dev ;;
+	pulse)
+		have pulseaudio && have parec || echo pulseaudio pulseaudio-utils
+		[ -e /usr/share/alsa/alsa.conf.d/pulse.conf ] || echo libasound2-plugins # ALSA's way to the sound server
 		;;
 	redis) have redis-server || echo redis-server ;;
 	chromium) have chromium || have chromium-browser || have google-chrome || echo chromium ;;

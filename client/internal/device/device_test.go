@@ -21,7 +21,12 @@ import (
 	"dongthanh/internal/mediaclock"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv("BE_PLAYER") != "" {
+		os.Exit(child())
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // virtual is a pace in virtual time. late is added to each awakening.
 func virtual(rate float64, late func(n int) time.Duration) *pace {
@@ -222,8 +227,10 @@ func TestValidate(t *testing.T) {
 		{"default", Default(), ""},
 		{"file", Config{Kind: "file", Path: "x.wav", SkewPPM: -100}, ""},
 		{"file without path", Config{Kind: "file"}, "path: empty"},
-		{"later kind", Config{Kind: "alsa"}, `kind: "alsa" is not in this build yet; it has file and null`},
-		{"no kind", Config{}, `kind: "", want file or null`},
+		{"card", Config{Kind: "alsa", Buffer: 40 * time.Millisecond}, ""},
+		{"card without a buffer", Config{Kind: "alsa"}, "buffer: 0s, want 15ms to 120ms"},
+		{"later kind", Config{Kind: "rtp"}, `kind: "rtp" is not in this build yet; it has alsa, file, null`},
+		{"no kind", Config{}, `kind: "", want one of alsa, file, null`},
 		{"wild skew", Config{Kind: "null", SkewPPM: 1e6}, "skew_ppm: 1e+06, want -500 to 500"},
 		{"no number", Config{Kind: "null", SkewPPM: math.NaN()}, "skew_ppm: NaN"},
 	} {

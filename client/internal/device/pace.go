@@ -36,6 +36,9 @@ type pace struct {
 	underruns prometheus.Counter
 }
 
+// Ready returns nil: a virtual device can always be played to.
+func (p *pace) Ready() error { return nil }
+
 // at returns when sample n sounds if sample 0 sounds at start.
 func (p *pace) at(start mediaclock.Local, n int64) mediaclock.Local {
 	return start.Add(time.Duration(math.Round(float64(n) / p.rate * 1e9)))

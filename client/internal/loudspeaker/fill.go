@@ -90,7 +90,9 @@ func (l *Loudspeaker) fill(b device.Block) {
 	}
 	l.finish(b.PCM)
 	l.show()
-	l.filled.Store(int64(b.Now))
+	if len(b.PCM) > 0 {
+		l.filled.Store(int64(b.Now))
+	}
 }
 
 // finish sets volume and test tone as was last ordered, and applies them: the last stage before the device.

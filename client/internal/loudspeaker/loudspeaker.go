@@ -208,7 +208,10 @@ func (l *Loudspeaker) Run(ctx context.Context) error {
 // Ready tells why the loudspeaker could not sound now, nil if it could.
 func (l *Loudspeaker) Ready(context.Context) error {
 	now := l.options.Clock.Now()
-	if last := mediaclock.Local(l.filled.Load()); last == 0 || now.Sub(last) > time.Second {
+	if err := l.options.Device.Ready(); err != nil {
+		return err
+	}
+	if l.stalled(now) {
 		return errors.New("the device does not ask for sound")
 	}
 	if l.links.State().Active < 0 {
@@ -218,6 +221,12 @@ func (l *Loudspeaker) Ready(context.Context) error {
 		return errors.New("network time is not known")
 	}
 	return nil
+}
+
+// stalled reports that the device has not asked for sound for a while: nothing can be heard.
+func (l *Loudspeaker) stalled(now mediaclock.Local) bool {
+	last := mediaclock.Local(l.filled.Load())
+	return last == 0 || now.Sub(last) > time.Second
 }
 
 // ask sends requests for missing packets, so that the device never waits for a socket.

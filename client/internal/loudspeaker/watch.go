@@ -52,13 +52,15 @@ type seen struct {
 	playout.Status
 }
 
-// streams copies the picture.
+// streams copies the picture. A device that hangs shows nothing new, and is not heard.
 func (l *Loudspeaker) streams() ([]seen, playout.Summary) {
+	stalled := l.stalled(l.options.Clock.Now())
 	l.picture.mu.Lock()
 	defer l.picture.mu.Unlock()
 	all := make([]seen, l.picture.n)
 	for i := range all {
 		all[i] = seen{l.picture.entries[i], l.picture.status[i]}
+		all[i].Hearing = all[i].Hearing && !stalled
 	}
 	return all, l.picture.summary
 }

@@ -17,6 +17,7 @@ func TestChangesAreToldTwice(t *testing.T) {
 		break
 	}
 	start := time.Now()
+	d.filled.Store(int64(d.clock.Now())) // the device asks for sound
 	hearing := func(from time.Duration, on bool, want ...int) {
 		t.Helper()
 		for step, n := range want {

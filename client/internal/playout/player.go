@@ -150,7 +150,8 @@ func (p *Player) Requests() []Request { return p.requests }
 // Resumes returns which transmissions dried up, as the last Fill found it, and where to go on; it holds until the next.
 func (p *Player) Resumes() []wire.ResumeBody { return p.resumes }
 
-// Fill writes the block of device samples that begins with first to pcm.
+// Fill writes the block of device samples that begins with first to pcm. An empty pcm lets time pass while nothing can
+// sound: what is due counts as unheard.
 func (p *Player) Fill(pcm []int16, first int64, m Moment) {
 	gap := p.started && first != p.expected // the device ran dry: what it skipped did not sound
 	p.expected, p.started = first+int64(len(pcm)), true
@@ -159,6 +160,9 @@ func (p *Player) Fill(pcm []int16, first int64, m Moment) {
 	p.lead = mediaclock.Samples(p.expected - m.Played + half).Duration()
 	if gap {
 		p.restart()
+	}
+	if len(pcm) == 0 && p.time.set {
+		p.choose(p.time.now, first, 0)
 	}
 	for n := 0; n < len(pcm); n += chunk {
 		part := pcm[n:min(n+chunk, len(pcm))]
@@ -182,7 +186,7 @@ func (p *Player) Fill(pcm []int16, first int64, m Moment) {
 	}
 	p.sounding = false
 	for _, s := range p.streams {
-		p.sounding = p.sounding || s.active
+		p.sounding = p.sounding || s.active && len(pcm) > 0
 	}
 	p.ask()
 }
