@@ -8,6 +8,7 @@ import (
 	"dongthanh/internal/health"
 	"dongthanh/streamer/internal/ingest"
 	"dongthanh/streamer/internal/membership"
+	"dongthanh/streamer/internal/recording"
 	"dongthanh/streamer/internal/session"
 	"dongthanh/streamer/internal/web"
 )
@@ -22,6 +23,8 @@ type Config struct {
 	Redis    membership.Config `yaml:"redis"`
 	Store    StoreConfig       `yaml:"store"`
 	Sessions session.Config    `yaml:"sessions"`
+
+	Recordings recording.Config `yaml:"recordings"`
 }
 
 // StoreConfig is where everything that must outlive the process lies.
@@ -48,5 +51,7 @@ func defaults() Config {
 		Nodes:    cluster.Config{Control: ":7443", Media: ":7444"},
 		Store:    StoreConfig{Dir: "var/streamer"},
 		Sessions: session.DefaultConfig(),
+
+		Recordings: recording.DefaultConfig(),
 	}
 }

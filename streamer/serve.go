@@ -26,6 +26,7 @@ import (
 	"dongthanh/streamer/internal/library"
 	"dongthanh/streamer/internal/membership"
 	"dongthanh/streamer/internal/nodes"
+	"dongthanh/streamer/internal/recording"
 	"dongthanh/streamer/internal/session"
 	"dongthanh/streamer/internal/speech"
 	"dongthanh/streamer/internal/store"
@@ -47,6 +48,7 @@ type streamer struct {
 	issuer   *issuer.Issuer
 	accounts *accounts.Accounts
 	library  *library.Library
+	recorder *recording.Recorder
 	redis    *membership.Redis
 	picture  *nodes.Picture
 	hub      *cluster.Hub
@@ -84,6 +86,11 @@ func (s *streamer) open(ctx context.Context) (err error) {
 		return err
 	}
 	if s.library, err = library.Open(s.cfg.Store.Dir, s.store, s.log); err != nil {
+		return err
+	}
+	if s.recorder, err = recording.Open(ctx, recording.Options{
+		Dir: s.cfg.Store.Dir, Config: s.cfg.Recordings, Records: s.store, Log: s.log, Metrics: s.reg,
+	}); err != nil {
 		return err
 	}
 	if s.redis, err = membership.Open(s.cfg.Redis); err != nil {
@@ -142,7 +149,7 @@ func (s *streamer) openNodes(ctx context.Context) (err error) {
 	}
 	s.sessions, err = session.NewManager(ctx, session.Options{
 		Config: s.cfg.Sessions, Records: s.store, Issuer: s.issuer, Sink: s.hub, Audience: s.picture,
-		Library: s.library, Lines: s.lines, Speaker: speech.New(s.log), Now: root.Now, Log: s.log,
+		Library: s.library, Lines: s.lines, Speaker: speech.New(s.log), Recorder: s.recorder, Now: root.Now, Log: s.log,
 	})
 	if err != nil {
 		return err
@@ -155,7 +162,7 @@ func (s *streamer) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/api/v1/", api.New(api.Options{
 		Accounts: s.accounts, Sessions: s.sessions, Nodes: s.picture, Store: s.store, Library: s.library,
-		Microphones: s.mics, Secure: s.cfg.HTTP.TLS.Cert != "", Log: s.log,
+		Recordings: s.recorder, Microphones: s.mics, Secure: s.cfg.HTTP.TLS.Cert != "", Log: s.log,
 	}))
 	for _, path := range []string{"GET /healthz", "GET /readyz", "GET /metrics"} {
 		mux.Handle(path, s.admin.Handler())
@@ -177,6 +184,7 @@ func (s *streamer) run(ctx context.Context) error {
 	group.Go(func() error { return noteTime(ctx, s.store, s.time, s.log) })
 	group.Go(func() error { return s.issuer.Run(ctx) })
 	group.Go(func() error { return s.picture.Run(ctx) })
+	group.Go(func() error { return s.recorder.Run(ctx) })
 	group.Go(func() error { return membership.NewMirror(s.redis, s.picture, s.log).Run(hubCtx) }) // it shows their end
 	group.Go(func() error { return s.web.Run(ctx) })
 	group.Go(func() error {
@@ -203,6 +211,9 @@ func (s *streamer) close() {
 	}
 	if s.library != nil {
 		s.report("close library", s.library.Close())
+	}
+	if s.recorder != nil {
+		s.report("close recordings", s.recorder.Close())
 	}
 	if s.redis != nil {
 		s.report("close redis", s.redis.Close())

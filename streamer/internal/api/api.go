@@ -14,6 +14,7 @@ import (
 	"dongthanh/streamer/internal/ingest"
 	"dongthanh/streamer/internal/library"
 	"dongthanh/streamer/internal/nodes"
+	"dongthanh/streamer/internal/recording"
 	"dongthanh/streamer/internal/session"
 	"dongthanh/streamer/internal/store"
 )
@@ -25,6 +26,8 @@ type Records interface {
 	UpsertZones(ctx context.Context, list []store.Zone, at time.Time) (added, renamed int, err error)
 	User(ctx context.Context, id string) (store.User, error)
 	Tokens(ctx context.Context) ([]store.Token, error)
+	Recording(ctx context.Context, session string) (store.Recording, error)
+	Listeners(ctx context.Context, session string) ([]store.Listener, error)
 }
 
 // Options are what the API needs; all are required.
@@ -34,6 +37,7 @@ type Options struct {
 	Nodes       *nodes.Picture
 	Store       Records
 	Library     *library.Library
+	Recordings  *recording.Recorder
 	Microphones *ingest.Microphones
 	Secure      bool // served over https: cookies say so
 	Log         *slog.Logger
@@ -43,6 +47,7 @@ type api struct {
 	Options
 	streams streams
 	whips   whips
+	listens listens
 	pulse   time.Duration // of event streams
 }
 
@@ -65,6 +70,10 @@ func New(o Options) http.Handler {
 	handle("GET /api/v1/sessions", a.signedIn(a.sessions))
 	handle("GET /api/v1/sessions/{id}", a.signedIn(a.session))
 	handle("POST /api/v1/sessions/{id}/stop", a.signedIn(a.stop))
+	handle("GET /api/v1/sessions/{id}/recording", a.signedIn(a.recording))
+	handle("GET /api/v1/sessions/{id}/listeners", a.signedIn(a.listeners))
+	handle("POST /api/v1/sessions/{id}/listen", a.signedIn(a.listen))
+	handle("DELETE /api/v1/sessions/{id}/listen/{listener}", a.signedIn(a.endListen))
 	handle("GET /api/v1/sessions/{id}/microphone", a.signedIn(a.microphone))
 	handle("POST /api/v1/whip/{id}", a.signedIn(a.whip))
 	handle("OPTIONS /api/v1/whip/{id}", whipOptions)

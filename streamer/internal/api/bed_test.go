@@ -34,6 +34,7 @@ import (
 	"dongthanh/streamer/internal/issuer"
 	"dongthanh/streamer/internal/library"
 	"dongthanh/streamer/internal/nodes"
+	"dongthanh/streamer/internal/recording"
 	"dongthanh/streamer/internal/session"
 	"dongthanh/streamer/internal/speech"
 	"dongthanh/streamer/internal/store"
@@ -57,6 +58,7 @@ type bed struct {
 	sessions *session.Manager
 	mics     *ingest.Microphones
 	lines    *ingest.Lines
+	recorder *recording.Recorder
 	server   *httptest.Server
 	ahead    atomic.Int64 // by how much the accounts' clock is ahead
 	log      testkit.Journal
@@ -117,10 +119,15 @@ func newBed(t *testing.T) *bed {
 	b.must(hub.Bind(ctx))
 	b.lines, err = ingest.NewLines(ingest.LineConfig{}, log, reg)
 	b.must(err)
+	b.recorder, err = recording.Open(ctx, recording.Options{
+		Dir: dir, Config: recording.DefaultConfig(), Records: b.store, Log: log, Metrics: reg,
+	})
+	b.must(err)
 	cfg := session.DefaultConfig()
 	cfg.MicrophoneWait = time.Minute
 	b.sessions, err = session.NewManager(ctx, session.Options{
 		Config: cfg, Records: b.store, Issuer: b.issuer, Sink: hub, Audience: b.picture, Library: lib, Lines: b.lines, Speaker: speech.New(log), Now: now, Log: log,
+		Recorder: b.recorder,
 	})
 	b.must(err)
 	b.mics, err = ingest.NewMicrophones(ingest.Config{Listen: "127.0.0.1:0"}, log, reg)
@@ -135,7 +142,7 @@ func newBed(t *testing.T) *bed {
 		b.sessions.Close()
 		cancel()
 		running.Wait()
-		if err := errors.Join(b.mics.Close(), b.lines.Close(), lib.Close(), b.store.Close()); err != nil {
+		if err := errors.Join(b.recorder.Close(), b.mics.Close(), b.lines.Close(), lib.Close(), b.store.Close()); err != nil {
 			t.Error(err)
 		}
 	})
@@ -143,7 +150,7 @@ func newBed(t *testing.T) *bed {
 }
 
 func (b *bed) options(lib *library.Library, log *slog.Logger) Options {
-	return Options{Accounts: b.accounts, Sessions: b.sessions, Nodes: b.picture, Store: b.store, Library: lib, Microphones: b.mics, Log: log}
+	return Options{Accounts: b.accounts, Sessions: b.sessions, Nodes: b.picture, Store: b.store, Library: lib, Recordings: b.recorder, Microphones: b.mics, Log: log}
 }
 
 func (b *bed) must(err error) {

@@ -111,7 +111,7 @@ func (a *api) same(ctx context.Context, p accounts.Principal) bool {
 
 // sendEnded tells of a session if it is over.
 func (a *api) sendEnded(w http.ResponseWriter, r *http.Request, p accounts.Principal, x store.Session) error {
-	if !over(x.State) || !maySee(p, x.Zones) {
+	if !over(x.State) || !MaySee(p, x.Zones) {
 		return nil
 	}
 	return sendEvent(w, "ended", a.sessionOf(r.Context(), session.Session{Session: x}))
@@ -125,7 +125,7 @@ type told struct{ sessions, nodes [sha256.Size]byte }
 func (a *api) sendState(w http.ResponseWriter, r *http.Request, p accounts.Principal, last *told) (later time.Duration, err error) {
 	onAir := []sessionJSON{}
 	for _, s := range a.Sessions.OnAir() {
-		if maySee(p, s.Zones) && !over(s.State) {
+		if MaySee(p, s.Zones) && !over(s.State) {
 			j := a.sessionOf(r.Context(), s)
 			j.Level = nil // moves all the time; the microphone's own connection tells it
 			onAir = append(onAir, j)

@@ -188,6 +188,7 @@ func TestSchemasAreTheStructs(t *testing.T) {
 		"Health": reflect.TypeFor[healthJSON](), "SessionRequest": reflect.TypeFor[startRequest](), "Source": reflect.TypeFor[sourceRequest](),
 		"Session": reflect.TypeFor[sessionJSON](), "Listeners": reflect.TypeFor[listenersJSON](), "Level": reflect.TypeFor[levelJSON](),
 		"NodeChange": reflect.TypeFor[nodeChange](), "Silent": reflect.TypeFor[silentJSON](), "Signal": reflect.TypeFor[signal](), "Problem": reflect.TypeFor[problem](),
+		"Recording": reflect.TypeFor[recordingJSON](), "Listener": reflect.TypeFor[listenerJSON](),
 	}
 	names := map[reflect.Type]string{}
 	for name, typ := range structs {

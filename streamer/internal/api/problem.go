@@ -113,6 +113,8 @@ func translate(err error) *problem {
 		return problemf(http.StatusUnprocessableEntity, "text", "Nội dung cần đọc dài quá %d ký tự. Hãy chia thành nhiều bản tin.", speech.MaxText)
 	case errors.Is(err, speech.ErrAbsent):
 		return problemf(http.StatusServiceUnavailable, "no_speech", "Máy chủ chưa cài giọng đọc (espeak-ng). Hãy báo kỹ thuật viên.")
+	case errors.Is(err, ingest.ErrTooManyListeners):
+		return problemf(http.StatusServiceUnavailable, "too_many_listeners", "Đang có quá nhiều người nghe cùng lúc. Hãy thử lại sau.")
 	case errors.Is(err, ingest.ErrBadOffer):
 		return problemf(http.StatusBadRequest, "bad_offer", "Trình duyệt gửi yêu cầu micrô không hợp lệ.")
 	case errors.Is(err, session.ErrZones):

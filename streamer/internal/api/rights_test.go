@@ -331,7 +331,7 @@ func TestWhoSeesAndStops(t *testing.T) {
 		{"an auditor only looks", accounts.Principal{ID: "a", Role: accounts.Auditor, Zone: "31"}, of("x", "31"), true, false},
 		{"nobody", accounts.Principal{}, of("", "31"), false, false},
 	} {
-		if got := maySee(c.who, c.session.Zones); got != c.see {
+		if got := MaySee(c.who, c.session.Zones); got != c.see {
 			t.Errorf("%s: sees = %v, want %v", c.name, got, c.see)
 		}
 		if got := mayStop(c.who, c.session); got != c.stop {

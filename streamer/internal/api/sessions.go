@@ -70,6 +70,8 @@ type sessionJSON struct {
 	EndReason string        `json:"end_reason"` // one word
 	Listeners listenersJSON `json:"listeners"`
 	Level     *levelJSON    `json:"level,omitempty"` // while on air
+
+	Recording *recordingJSON `json:"recording"` // null: there is none, or not yet, or no more
 }
 
 type listenersJSON struct {
@@ -112,6 +114,7 @@ func (a *api) sessionOf(ctx context.Context, s session.Session) sessionJSON {
 		Listeners: listenersJSON{Expected: s.Expected, Hearing: s.Heard, Missing: []string{}, Silent: []silentJSON{}},
 	}
 	if over(s.State) {
+		j.Recording = a.recordingOf(ctx, s.ID)
 		return j
 	}
 	j.Listeners = listenersOf(a.Nodes.Listeners(s.ID))
@@ -256,15 +259,15 @@ func (a *api) parseZones(ctx context.Context, codes []string) ([]zone.Zone, erro
 // visible returns a session if the principal may see it.
 func (a *api) visible(r *http.Request) (session.Session, error) {
 	s, err := a.Sessions.Get(r.Context(), r.PathValue("id"))
-	if errors.Is(err, store.ErrNotFound) || (err == nil && !maySee(who(r), s.Zones)) {
+	if errors.Is(err, store.ErrNotFound) || (err == nil && !MaySee(who(r), s.Zones)) {
 		return session.Session{}, problemf(http.StatusNotFound, "not_found", "Không có buổi phát này.")
 	}
 	return s, err
 }
 
-// maySee reports whether a session concerns the principal's zone: it sounds there, or beneath, or all over the zone
-// above, which is what a commune must know before it speaks.
-func maySee(p accounts.Principal, zones []zone.Zone) bool {
+// MaySee reports whether a session concerns the principal's zone: it sounds there, or beneath, or all over the zone
+// above, which is what a commune must know before it speaks. The console asks it too.
+func MaySee(p accounts.Principal, zones []zone.Zone) bool {
 	return p.Can(accounts.View, p.Zone) && slices.ContainsFunc(zones, p.Zone.Overlaps)
 }
 
@@ -301,7 +304,7 @@ func (a *api) sessions(w http.ResponseWriter, r *http.Request) error {
 		}
 		for _, s := range list {
 			before = s.ID
-			if len(out) < limit && maySee(who(r), s.Zones) {
+			if len(out) < limit && MaySee(who(r), s.Zones) {
 				out = append(out, a.sessionOf(r.Context(), s))
 			}
 		}

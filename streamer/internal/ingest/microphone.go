@@ -90,24 +90,28 @@ func newMicrophone(owner *Microphones) (*Microphone, error) {
 
 // answer lets pion answer an offer, and waits for the candidates.
 func (m *Microphone) answer(ctx context.Context, offer string) (string, error) {
-	if err := m.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: offer}); err != nil {
+	return answerOffer(ctx, m.pc, offer)
+}
+
+func answerOffer(ctx context.Context, pc *webrtc.PeerConnection, offer string) (string, error) {
+	if err := pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: offer}); err != nil {
 		return "", badOffer("%v", err)
 	}
-	answer, err := m.pc.CreateAnswer(nil)
+	answer, err := pc.CreateAnswer(nil)
 	if err != nil {
 		return "", badOffer("%v", err)
 	}
-	gathered := webrtc.GatheringCompletePromise(m.pc)
-	if err := m.pc.SetLocalDescription(answer); err != nil {
+	gathered := webrtc.GatheringCompletePromise(pc)
+	if err := pc.SetLocalDescription(answer); err != nil {
 		return "", badOffer("%v", err)
 	}
 	select {
 	case <-gathered:
-		return m.pc.LocalDescription().SDP, nil
+		return pc.LocalDescription().SDP, nil
 	case <-ctx.Done():
-		return "", fmt.Errorf("answer microphone: %w", context.Cause(ctx))
+		return "", fmt.Errorf("answer offer: %w", context.Cause(ctx))
 	case <-time.After(gatherWait):
-		return "", errors.New("answer microphone: local addresses were not found in time")
+		return "", errors.New("answer offer: local addresses were not found in time")
 	}
 }
 

@@ -67,13 +67,16 @@ type Microphones struct {
 	taken  int // open, and offers that are being answered
 	past   totals
 	closed bool
-	idle   sync.Cond // taken fell
+	idle   sync.Cond // taken or listening fell
+
+	listeners map[*Listener]bool
+	listening int // as taken, of listeners
 }
 
 // NewMicrophones opens the port and registers its metrics, which Close removes again. The error names the port.
 func NewMicrophones(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Microphones, error) {
 	m := &Microphones{
-		log: log, public: cfg.PublicIPs, now: mediaclock.NewMonotonic().Now, reg: reg, open: map[*Microphone]bool{},
+		log: log, public: cfg.PublicIPs, now: mediaclock.NewMonotonic().Now, reg: reg, open: map[*Microphone]bool{}, listeners: map[*Listener]bool{},
 		pion: pionLog{dtlog.NewDumper(log, "microphone connections", time.Now)},
 		past: newTotals(), waits: defaultWaits(),
 	}
@@ -166,7 +169,7 @@ func (m *Microphones) give(mic *Microphone) {
 	}
 }
 
-// Close ends every microphone, waits for all goroutines and closes the port.
+// Close ends every microphone and listener, waits for all goroutines and closes the port.
 func (m *Microphones) Close() error {
 	m.mu.Lock()
 	m.closed = true
@@ -174,12 +177,19 @@ func (m *Microphones) Close() error {
 	for mic := range m.open {
 		open = append(open, mic)
 	}
+	var listeners []*Listener
+	for l := range m.listeners {
+		listeners = append(listeners, l)
+	}
 	m.mu.Unlock()
 	for _, mic := range open {
 		_ = mic.Close()
 	}
+	for _, l := range listeners {
+		_ = l.Close()
+	}
 	m.mu.Lock()
-	for m.taken > 0 {
+	for m.taken+m.listening > 0 {
 		m.idle.Wait()
 	}
 	m.mu.Unlock()

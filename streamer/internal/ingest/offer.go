@@ -39,8 +39,14 @@ var keptAttributes = []string{
 	"fmtp", "sendrecv", "sendonly", "recvonly", "inactive", "msid", "msid-semantic", "ssrc",
 }
 
-// readOffer checks an offer and returns what is needed of it.
-func readOffer(offer string) (string, error) {
+// readOffer checks a microphone's offer and returns what is needed of it.
+func readOffer(offer string) (string, error) { return readOfferTo(offer, "sendonly") }
+
+// readListenOffer does the same for the offer of a page that listens.
+func readListenOffer(offer string) (string, error) { return readOfferTo(offer, "recvonly") }
+
+// readOfferTo reads an offer of audio in that direction, or in both.
+func readOfferTo(offer, direction string) (string, error) {
 	if len(offer) > maxOffer {
 		return "", badOffer("%d bytes, want at most %d", len(offer), maxOffer)
 	}
@@ -61,7 +67,7 @@ func readOffer(offer string) (string, error) {
 		switch m.MediaName.Media {
 		case "audio":
 			audios++
-			if err := checkAudio(&d, m); err != nil {
+			if err := checkAudio(&d, m, direction); err != nil {
 				return "", err
 			}
 			m.MediaName.Formats = opusTypes(m)
@@ -95,8 +101,8 @@ func reduce(all []sdp.Attribute) []sdp.Attribute {
 	})
 }
 
-// checkAudio checks that m sends Opus over a connection that WebRTC allows.
-func checkAudio(d *sdp.SessionDescription, m *sdp.MediaDescription) error {
+// checkAudio checks that m is Opus in a direction, over a connection that WebRTC allows.
+func checkAudio(d *sdp.SessionDescription, m *sdp.MediaDescription, direction string) error {
 	has := func(key string) bool {
 		_, inMedia := m.Attribute(key)
 		_, inSession := d.Attribute(key)
@@ -109,8 +115,8 @@ func checkAudio(d *sdp.SessionDescription, m *sdp.MediaDescription) error {
 		return badOffer("no connection data (c=)")
 	case !slices.Contains(m.MediaName.Protos, "SAVPF"):
 		return badOffer("transport %q, want UDP/TLS/RTP/SAVPF", strings.Join(m.MediaName.Protos, "/"))
-	case !sends(d, m):
-		return badOffer("the audio media sends nothing, want sendonly or sendrecv")
+	case !goes(d, m, direction):
+		return badOffer("the audio media goes in no such direction, want %s or sendrecv", direction)
 	case len(opusTypes(m)) == 0:
 		return badOffer("no Opus among the audio formats")
 	}
@@ -122,14 +128,14 @@ func checkAudio(d *sdp.SessionDescription, m *sdp.MediaDescription) error {
 	return nil
 }
 
-// sends reports whether a media sends; sendrecv is the default (RFC 8866 §6.7).
-func sends(d *sdp.SessionDescription, m *sdp.MediaDescription) bool {
+// goes reports whether a media goes in a direction, sendonly or recvonly, or in both, the default (RFC 8866 §6.7).
+func goes(d *sdp.SessionDescription, m *sdp.MediaDescription, direction string) bool {
 	for _, attributes := range [][]sdp.Attribute{m.Attributes, d.Attributes} {
 		for _, a := range attributes {
 			switch a.Key {
-			case "sendrecv", "sendonly":
+			case "sendrecv", direction:
 				return true
-			case "recvonly", "inactive":
+			case "sendonly", "recvonly", "inactive":
 				return false
 			}
 		}

@@ -49,6 +49,7 @@ type totals struct {
 	packets map[string]uint64             // by result
 	sound   map[string]mediaclock.Samples // by why it was made up or left out
 	ended   map[Reason]uint64
+	unheard uint64 // packets that a listener was too slow for
 }
 
 func newTotals() totals {
@@ -77,6 +78,7 @@ func (t *totals) add(s Stats) {
 type collector struct {
 	m                                            *Microphones
 	open, packets, sound, delay, endeds, refused *prometheus.Desc
+	listening, unheard                           *prometheus.Desc
 }
 
 func newCollector(m *Microphones) collector {
@@ -90,15 +92,17 @@ func newCollector(m *Microphones) collector {
 			"RTP packets of browser microphones, by what became of them; lost: sequence numbers that never came.", "result"),
 		sound: desc("microphone_sound_seconds_total",
 			"Sound of browser microphones that was made up (concealed, withheld, starved) or left out (cut).", "kind"),
-		delay:   desc("microphone_delay_seconds", "Longest time that the sound of an open microphone waits in its jitter buffer."),
-		endeds:  desc("microphones_ended_total", "Browser microphones that have ended, by reason.", "reason"),
-		refused: desc("microphone_connections_refused_total", "TCP connections to the microphones' port beyond how many there may be."),
+		delay:     desc("microphone_delay_seconds", "Longest time that the sound of an open microphone waits in its jitter buffer."),
+		endeds:    desc("microphones_ended_total", "Browser microphones that have ended, by reason.", "reason"),
+		listening: desc("listeners", "Pages that hear what is on air over WebRTC."),
+		unheard:   desc("listener_packets_dropped_total", "Packets that were left out for pages that listen, since they are slow."),
+		refused:   desc("microphone_connections_refused_total", "TCP connections to the microphones' port beyond how many there may be."),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.open, c.packets, c.sound, c.delay, c.endeds, c.refused} {
+	for _, d := range []*prometheus.Desc{c.open, c.packets, c.sound, c.delay, c.endeds, c.refused, c.listening, c.unheard} {
 		ch <- d
 	}
 }
@@ -115,7 +119,13 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		sum.add(s)
 		longest = max(longest, s.Delay)
 	}
+	listening, unheard := len(c.m.listeners), sum.unheard
+	for l := range c.m.listeners {
+		unheard += l.queue.Lost() + l.skipped.Load()
+	}
 	c.m.mu.Unlock()
+	ch <- prometheus.MustNewConstMetric(c.listening, prometheus.GaugeValue, float64(listening))
+	ch <- prometheus.MustNewConstMetric(c.unheard, prometheus.CounterValue, float64(unheard))
 	ch <- prometheus.MustNewConstMetric(c.open, prometheus.GaugeValue, float64(open))
 	ch <- prometheus.MustNewConstMetric(c.delay, prometheus.GaugeValue, longest.Seconds())
 	ch <- prometheus.MustNewConstMetric(c.refused, prometheus.CounterValue, float64(c.m.ports.refused.Load()))
@@ -140,4 +150,5 @@ func (t *totals) merge(u totals) {
 	for k, n := range u.ended {
 		t.ended[k] += n
 	}
+	t.unheard += u.unheard
 }

@@ -1,7 +1,6 @@
 package nodes
 
 import (
-	"maps"
 	"slices"
 	"time"
 
@@ -22,7 +21,8 @@ type table struct {
 	links    map[string]map[string]control.Member // node → via → as via sees it
 	reports  map[string]heard                     // newest report of each loudspeaker
 	sessions map[string]*airing
-	carried  map[packet.TransmissionID]string // → session
+	past     map[string]*airing               // that are over, until they are accounted for
+	carried  map[packet.TransmissionID]string // → session, on air or past
 	left     map[string]time.Time             // when a node that is not connected now was last
 }
 
@@ -38,6 +38,7 @@ type airing struct {
 	expected []string             // ids of the loudspeakers it is meant for, sorted
 	hearing  map[string]time.Time // id → end of its lease
 	ceased   map[string]time.Time // id → when it ceased to hear
+	tallies  map[string]*tally    // id → what it has heard so far
 }
 
 // cease takes a loudspeaker out of those that hear.
@@ -51,7 +52,7 @@ func (a *airing) cease(id string, at time.Time) {
 func newTable() *table {
 	return &table{
 		enrolled: map[string]store.Node{}, links: map[string]map[string]control.Member{}, reports: map[string]heard{},
-		sessions: map[string]*airing{}, carried: map[packet.TransmissionID]string{},
+		sessions: map[string]*airing{}, past: map[string]*airing{}, carried: map[packet.TransmissionID]string{},
 		left: map[string]time.Time{},
 	}
 }
@@ -157,6 +158,7 @@ func (t *table) report(r signed.Report, at time.Time) (changed bool) {
 	changed = !equal(t.reports[r.Node].Volume, r.Volume)
 	t.reports[r.Node] = heard{r, at}
 	session := t.carried[r.Transmission]
+	t.tally(session, r, at)
 	for id, a := range t.sessions {
 		_, before := a.hearing[r.Node]
 		now := id == session && r.Hearing
@@ -189,7 +191,7 @@ func (t *table) expire(now time.Time) (changed bool) {
 func (t *table) open(x store.Session) {
 	a := t.sessions[x.ID]
 	if a == nil {
-		a = &airing{hearing: map[string]time.Time{}, ceased: map[string]time.Time{}, expected: t.expected(x.Zones)}
+		a = &airing{hearing: map[string]time.Time{}, ceased: map[string]time.Time{}, tallies: map[string]*tally{}, expected: t.expected(x.Zones)}
 		t.sessions[x.ID] = a
 	}
 	a.record = x
@@ -198,9 +200,13 @@ func (t *table) open(x store.Session) {
 	}
 }
 
+// close takes a session off the air. Its loudspeakers' last reports are still to come.
 func (t *table) close(x store.Session) {
+	if a := t.sessions[x.ID]; a != nil {
+		a.record = x
+		t.past[x.ID] = a
+	}
 	delete(t.sessions, x.ID)
-	maps.DeleteFunc(t.carried, func(_ packet.TransmissionID, id string) bool { return id == x.ID })
 }
 
 // listeners tells who should hear a session and who does.

@@ -73,6 +73,9 @@ type Plan struct {
 	RealTime bool      // the source runs on meanwhile, and what it says then is lost
 	Encoder  codec.EncoderConfig
 	Validity time.Duration
+	// Tap, if set, is called from Run's goroutine with each Opus packet before it is sealed, and with how many samples the
+	// packets before it held. opus is the transmission's and changes after the call, which must never block.
+	Tap func(sample int64, opus []byte)
 }
 
 // Transmission is one incarnation of a session on air.
@@ -273,6 +276,9 @@ func (t *Transmission) emit(pcm []float32, last, marker bool) error {
 		return fmt.Errorf("encode: %w", err)
 	}
 	i := t.highest + 1
+	if t.plan.Tap != nil {
+		t.plan.Tap(int64(i-t.first)*int64(t.plan.Frames*codec.FrameSamples), t.plain[:size]) // #nosec G115 -- hours of packets
+	}
 	h := packet.Header{
 		Index: i, Timestamp: t.cert.Timestamp(uint64(i)), SSRC: t.cert.SSRC, Marker: marker, Last: last,
 	}

@@ -313,6 +313,9 @@ func (a *audience) Count(id string) (expected, hearing int) {
 	return a.counts[id][0], a.counts[id][1]
 }
 
+// Account tells that nobody is known.
+func (a *audience) Account(string) []store.Listener { return nil }
+
 func (a *audience) hear(id string, expected, hearing int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -17,6 +17,7 @@ import (
 	"dongthanh/streamer/internal/ingest"
 	"dongthanh/streamer/internal/origin"
 	"dongthanh/streamer/internal/store"
+	"dongthanh/streamer/internal/tap"
 	"dongthanh/streamer/internal/voice"
 )
 
@@ -47,6 +48,7 @@ type live struct {
 	silenced chan struct{} // closed once the signed stop is on its way, or the sound has ended by itself
 
 	transmission atomic.Pointer[origin.Transmission]
+	tap          *tap.Tap // what is on air, for the recording and for officials who listen
 
 	// Run's own; keep reads first, after aired or silenced.
 	announced bool      // listeners may have heard of the transmission
@@ -63,7 +65,7 @@ type live struct {
 func newLive(m *Manager, x store.Session, r Request, p profile) *live {
 	l := &live{
 		m: m, request: r, profile: p, rec: x, source: make(chan ingest.Source, 1),
-		aired: make(chan struct{}), silenced: make(chan struct{}),
+		aired: make(chan struct{}), silenced: make(chan struct{}), tap: tap.New(),
 	}
 	l.ctx, l.cancel = context.WithCancelCause(context.Background())
 	return l
@@ -154,6 +156,7 @@ func (l *live) run() {
 		x.Started, x.Expected, x.Heard = l.first, expected, max(x.Heard, hearing)
 	})
 	close(l.silenced)
+	l.tap.End()
 	l.cancel(nil)
 	l.detach()
 	l.m.Log.Info("session ended", "session", x.ID, "state", state, "reason", e.reason, "by", e.by)
@@ -162,6 +165,7 @@ func (l *live) run() {
 	}
 	l.farewell()
 	record.Wait()
+	l.account()
 }
 
 // broadcast waits for the sound and transmits it. The transmission is prepared while the microphone connects, so that
@@ -278,7 +282,7 @@ func (l *live) prepare() (*origin.Transmission, error) {
 		Kind: signed.KindLive, Class: rank(x.Class), Level: l.request.Level, Fence: fence,
 		Delay: l.profile.delay, Frames: l.profile.frames, Voice: treatment(x.SourceKind, l.request.lufs),
 		Opening: opening(l.request.Chime), RealTime: realTime(x.SourceKind),
-		Encoder: encoder(l.m.Config.Encoder, x.SourceKind), Validity: validity,
+		Encoder: encoder(l.m.Config.Encoder, x.SourceKind), Validity: validity, Tap: l.push,
 	}, l.m.Issuer, l.m.Sink, l.m.Now)
 	if err != nil {
 		return nil, err

@@ -76,6 +76,7 @@ type Records interface {
 	EndSession(ctx context.Context, id string, state store.SessionState, at time.Time, by, reason string) error
 	EndInterrupted(ctx context.Context, at time.Time, reason string) ([]string, error)
 	RecordListeners(ctx context.Context, id string, expected, hearing int) error
+	AddListeners(ctx context.Context, session string, list []store.Listener) error
 	NextFence(ctx context.Context, class string) (uint64, error)
 	EnsureZoneKey(ctx context.Context, z zone.Zone, at time.Time) (store.ZoneKey, error)
 }
@@ -99,11 +100,14 @@ type Audience interface {
 	Update(x store.Session)
 	Close(x store.Session)
 	Count(session string) (expected, hearing int)
+	// Account tells of each loudspeaker what it heard of a session that is over, and forgets the session.
+	Account(session string) []store.Listener
 }
 
-// Options are what a Manager needs; all are required.
+// Options are what a Manager needs; all but Recorder are required.
 type Options struct {
 	Config   Config
+	Recorder Recorder // nil: nothing is recorded
 	Records  Records
 	Issuer   Issuer
 	Sink     Sink
@@ -244,6 +248,7 @@ func (m *Manager) enter(l *live, x store.Session) (reason string, err error) {
 	m.live[x.ID] = l
 	m.Audience.Open(x)
 	m.tell(x)
+	l.recordSound(x)
 	m.running.Go(l.run)
 	return "", nil
 }
