@@ -39,7 +39,8 @@ type Speaker interface {
 	Speak(ctx context.Context, text string) (*codec.WAVReader, error)
 }
 
-// open opens what a request names as its source; nil for a microphone, which comes by Attach.
+// open opens what a request names as its source, and notes how loud a file is; nil for a microphone, which comes by
+// Attach.
 func (m *Manager) open(ctx context.Context, r *Request) (ingest.Source, error) {
 	switch r.Source {
 	case SourceFile:

@@ -8,7 +8,7 @@ const (
 	gateUnder   = 5   // LU above the background's mean below which it may close
 	gateLoudest = -50 // LUFS; what is louder is no background, so that a steady tone stays; but once there was
 	gateBelow   = 22  // LU louder speech, what lies so far below it may be
-	gateHold    = 400 // ms it stays open after the last sound: pauses between words are no pauses
+	gateHold    = 500 // ms it stays open after the last sound: pauses between words are no pauses
 	gateOpen    = 4   // ms to open, which with the millisecond of measuring is what the limiter looks ahead
 	gateShut    = 300 // ms to close
 	gateWindow  = 5   // ms over which a sound counts

@@ -47,6 +47,8 @@ const (
 	whisperHops = 12  // hops of speech in a row, all more than the relative gate below the estimate: it is overtaken as well
 	keepHops    = 4   // what is kept of the programme when the estimate is overtaken: one block
 	fastTau     = 0.06
+	lossSteps   = 300 // steps over which the limiter's loss is averaged
+	mostLoss    = 2   // dB of it that are made up for: more would flatten the voice
 )
 
 // leveller finds the gain that brings the programme to Target. It measures as BS.1770 does: blocks of 400 ms, the
@@ -73,6 +75,8 @@ type leveller struct {
 	partLen int     // steps in it
 	low     int     // hops in a row below the relative gate
 	known   float64 // LUFS of the programme
+
+	in, out float64 // squares that entered and left the limiter, of some seconds
 }
 
 func newLeveller(l Levelling) leveller {
@@ -107,6 +111,25 @@ func (l *leveller) step(square float64) float64 {
 	}
 	l.move(active, now)
 	return l.gain
+}
+
+// limited takes what entered and what left the limiter in the last 10 ms. A voice of sharp peaks loses loudness there,
+// which its gain makes up for.
+func (l *leveller) limited(in, out float64) {
+	if l.hopLen < 2*blockHops {
+		l.in, l.out = 0, 0 // while the gain is being found the limiter takes what is not programme
+		return
+	}
+	l.in += (in - l.in) / lossSteps
+	l.out += (out - l.out) / lossSteps
+}
+
+// loss is what the limiter takes, in dB.
+func (l *leveller) loss() float64 {
+	if l.in <= l.out || l.out <= 0 {
+		return 0
+	}
+	return math.Min(10*math.Log10(l.in/l.out), mostLoss)
 }
 
 // programme returns the loudness of what was said in LUFS, and false while that is not known.
@@ -213,7 +236,7 @@ func (l *leveller) move(active bool, now float64) {
 	if !l.speech {
 		tau = l.tau
 	}
-	want := math.Min(math.Max(Target-l.known, l.min), l.max)
+	want := math.Min(math.Max(Target-l.known+l.loss(), l.min), l.max)
 	by := (want - l.gain) * seconds / tau
 	switch {
 	case l.since >= hangSteps:

@@ -46,6 +46,8 @@ type limiter struct {
 	sum     float64
 	at      int
 	idle    int // how many of average, newest first, are exactly 1
+
+	in, out float64 // squares that entered and left since loss was asked for
 }
 
 func newLimiter() limiter {
@@ -85,13 +87,22 @@ func (l *limiter) block(pcm []float32) {
 		if peak := l.truePeak((*[peakTaps]float32)(l.work[i:])); peak > l.ceiling {
 			wanted = float64(l.ceiling) / float64(peak)
 		}
-		g := l.gain(wanted)
-		pcm[i] = l.delayed[l.delayAt] * float32(g)
+		g, y := l.gain(wanted), l.delayed[l.delayAt]
+		pcm[i] = y * float32(g)
+		l.in += float64(y * y)
+		l.out += float64(pcm[i] * pcm[i])
 		l.delayed[l.delayAt] = x
 		if l.delayAt++; l.delayAt == lookahead {
 			l.delayAt = 0
 		}
 	}
+}
+
+// loss returns the squares that entered and left since it was last called.
+func (l *limiter) loss() (in, out float64) {
+	in, out = l.in, l.out
+	l.in, l.out = 0, 0
+	return in, out
 }
 
 // truePeak is the largest magnitude from the sample w[peakReach-1] up to the next.

@@ -42,13 +42,13 @@ func (l *listener) process(pcm []float32, limiter *limiter) {
 			l.gate.apply(part, l.samples)
 		}
 		if l.samples += len(part); l.samples == millisecond {
-			l.turn()
+			l.turn(limiter)
 		}
 	}
 }
 
 // turn ends a millisecond.
-func (l *listener) turn() {
+func (l *listener) turn(limiter *limiter) {
 	square := l.sum / millisecond
 	l.sum, l.samples = 0, 0
 	if l.gate != nil {
@@ -59,6 +59,7 @@ func (l *listener) turn() {
 		return
 	}
 	if l.leveller != nil {
+		l.leveller.limited(limiter.loss())
 		to := amplitude(l.leveller.step(l.step / stepMillis))
 		l.slope = (to - l.amp) / stepSamples
 		if known, ok := l.leveller.programme(); ok && l.gate != nil {
