@@ -54,6 +54,7 @@ type Accounts struct {
 	mu       sync.Mutex // guards what follows; never held over the database or a hash
 	throttle *throttle
 	seats    map[store.Hash]*seat
+	watched  map[store.Hash]*watched
 }
 
 // New returns Accounts over o.Records, which stay the caller's to close.
@@ -69,7 +70,7 @@ func New(o Options) (*Accounts, error) {
 	}
 	a := &Accounts{
 		records: o.Records, now: o.Now, log: o.Log, hasher: newHasher(o.Cost),
-		throttle: newThrottle(), seats: map[store.Hash]*seat{},
+		throttle: newThrottle(), seats: map[store.Hash]*seat{}, watched: map[store.Hash]*watched{},
 		signIns: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "dongthanh_streamer_sign_ins_total",
 			Help: "Attempts to sign in with a password, by result: ok, refused, throttled, busy, failed.",

@@ -66,7 +66,7 @@ func (a *Accounts) ByToken(ctx context.Context, token string) (Principal, error)
 		return s.principal, nil
 	}
 	if errors.Is(err, ErrSignedOut) {
-		delete(a.seats, hash)
+		a.drop(hash)
 	}
 	return Principal{}, err
 }
@@ -115,7 +115,7 @@ func (a *Accounts) load(ctx context.Context, hash store.Hash, known *seat) (seat
 func (a *Accounts) sweep(now time.Time) {
 	for hash, s := range a.seats {
 		if s.over(now) {
-			delete(a.seats, hash)
+			a.drop(hash)
 		}
 	}
 }
@@ -126,7 +126,48 @@ func (a *Accounts) forget(userID string) {
 	defer a.mu.Unlock()
 	for hash, s := range a.seats {
 		if s.login.UserID == userID {
-			delete(a.seats, hash)
+			a.drop(hash)
+		}
+	}
+}
+
+// drop forgets a seat that is over and tells whoever watches it; the caller holds mu.
+func (a *Accounts) drop(hash store.Hash) {
+	delete(a.seats, hash)
+	if w := a.watched[hash]; w != nil {
+		close(w.ended)
+		delete(a.watched, hash)
+	}
+}
+
+// watched is a login whose end some wait for.
+type watched struct {
+	ended chan struct{}
+	by    int
+}
+
+// Ended returns a channel that is closed once this process ends the login of a token (a sign-out, a new password, a
+// person disabled), at once if it has; watching lasts until unwatch is called.
+func (a *Accounts) Ended(token string) (ended <-chan struct{}, unwatch func()) {
+	hash := store.HashOf(token)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.seats[hash] == nil {
+		over := make(chan struct{})
+		close(over)
+		return over, func() {}
+	}
+	w := a.watched[hash]
+	if w == nil {
+		w = &watched{ended: make(chan struct{})}
+		a.watched[hash] = w
+	}
+	w.by++
+	return w.ended, func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if w.by--; w.by == 0 && a.watched[hash] == w {
+			delete(a.watched, hash)
 		}
 	}
 }

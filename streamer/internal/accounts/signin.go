@@ -140,7 +140,7 @@ func (a *Accounts) SignIn(ctx context.Context, name, password string, from netip
 func (a *Accounts) SignOut(ctx context.Context, token string) error {
 	hash := store.HashOf(token)
 	a.mu.Lock()
-	delete(a.seats, hash)
+	a.drop(hash)
 	a.mu.Unlock()
 	return a.records.DeleteLogin(ctx, hash)
 }

@@ -46,7 +46,6 @@ type Options struct {
 type api struct {
 	Options
 	streams streams
-	whips   whips
 	listens listens
 	pulse   time.Duration // of event streams
 }
@@ -75,6 +74,7 @@ func New(o Options) http.Handler {
 	handle("POST /api/v1/sessions/{id}/listen", a.signedIn(a.listen))
 	handle("DELETE /api/v1/sessions/{id}/listen/{listener}", a.signedIn(a.endListen))
 	handle("GET /api/v1/sessions/{id}/microphone", a.signedIn(a.microphone))
+	handle("POST /api/v1/sessions/{id}/hold", a.signedIn(a.hold))
 	handle("POST /api/v1/whip/{id}", a.signedIn(a.whip))
 	handle("OPTIONS /api/v1/whip/{id}", whipOptions)
 	handle("DELETE /api/v1/whip/{id}/microphone", a.signedIn(a.endWhip))

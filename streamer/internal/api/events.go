@@ -40,6 +40,8 @@ func (a *api) events(w http.ResponseWriter, r *http.Request) error {
 	defer patient(time.Time{})
 	changed, unwatch := a.Sessions.Watch()
 	defer unwatch()
+	signedOut, unwatchLogin := a.loginEnd(r)
+	defer unwatchLogin()
 	w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
 	w.Header().Set("X-Accel-Buffering", "no")
 	pulse := time.NewTicker(a.pulse)
@@ -63,6 +65,8 @@ func (a *api) events(w http.ResponseWriter, r *http.Request) error {
 		patient(time.Time{})
 		select {
 		case <-r.Context().Done():
+			return nil
+		case <-signedOut:
 			return nil
 		case <-again:
 		case <-pulse.C:
@@ -92,9 +96,23 @@ func (a *api) events(w http.ResponseWriter, r *http.Request) error {
 				}
 			case <-r.Context().Done():
 				return nil
+			case <-signedOut:
+				return nil
 			}
 		}
 	}
+}
+
+// loginEnd returns a channel that is closed once the login of a person's request has ended; a machine has none.
+func (a *api) loginEnd(r *http.Request) (ended <-chan struct{}, unwatch func()) {
+	if who(r).Machine {
+		return nil, func() {}
+	}
+	c, err := r.Cookie(CookieName(a.Secure))
+	if err != nil {
+		return nil, func() {} // signedIn has seen to it that there is one
+	}
+	return a.Accounts.Ended(c.Value)
 }
 
 // same reports whether a principal has the rights that it came with; yes if that cannot be told.
@@ -114,7 +132,7 @@ func (a *api) sendEnded(w http.ResponseWriter, r *http.Request, p accounts.Princ
 	if !over(x.State) || !MaySee(p, x.Zones) {
 		return nil
 	}
-	return sendEvent(w, "ended", a.sessionOf(r.Context(), session.Session{Session: x}))
+	return sendEvent(w, "ended", a.sessionOf(r.Context(), p, session.Session{Session: x}))
 }
 
 // told is what a stream has told last.
@@ -126,8 +144,8 @@ func (a *api) sendState(w http.ResponseWriter, r *http.Request, p accounts.Princ
 	onAir := []sessionJSON{}
 	for _, s := range a.Sessions.OnAir() {
 		if MaySee(p, s.Zones) && !over(s.State) {
-			j := a.sessionOf(r.Context(), s)
-			j.Level = nil // moves all the time; the microphone's own connection tells it
+			j := a.sessionOf(r.Context(), p, s)
+			j.Level, j.Source.Left = nil, 0 // move all the time; the microphone's own connection tells them
 			onAir = append(onAir, j)
 		}
 	}

@@ -164,6 +164,30 @@ func TestManyEnds(t *testing.T) {
 	}
 }
 
+// TestEventsEndWithTheLogin: signing out ends the streams of that login at once, and of no other.
+func TestEventsEndWithTheLogin(t *testing.T) {
+	b := newBed(t)
+	lan, elsewhere := b.as("lan"), b.as("lan")
+	mine := []*stream{lan.listen(b.server.URL + "/api/v1/events"), lan.listen(b.server.URL + "/api/v1/events")}
+	other := elsewhere.listen(b.server.URL + "/api/v1/events")
+	for _, s := range append(mine, other) {
+		s.wait("sessions at first", "sessions", any1)
+	}
+	lan.do("POST", "/logout", nil).ok("sign out", http.StatusNoContent)
+	for _, s := range mine {
+		deadline := time.After(eventsPulse / 3)
+		for open := true; open; {
+			select {
+			case _, open = <-s.events:
+			case <-deadline:
+				t.Fatal("the stream goes on after the sign-out")
+			}
+		}
+	}
+	id := elsewhere.begin(on("31/11296"))
+	other.wait("the other login's stream goes on", "sessions", only("id", id))
+}
+
 // TestEventsEndWithTheRights: who is disabled, moved or revoked sees nothing more than until the next pulse.
 func TestEventsEndWithTheRights(t *testing.T) {
 	b := newBed(t)

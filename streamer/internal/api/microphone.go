@@ -10,6 +10,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"dongthanh/streamer/internal/accounts"
 	"dongthanh/streamer/internal/ingest"
 	"dongthanh/streamer/internal/session"
 	"dongthanh/streamer/internal/store"
@@ -26,28 +27,58 @@ const (
 )
 
 // signal is a message on a microphone's WebSocket. The page sends one offer; the streamer answers it and then tells
-// how loud listeners get it, until the session ends.
+// how loud listeners get it, when nothing comes any more and when it does again, until the session ends or another
+// page takes this one's place. A page that closes the connection with 1000 or 1001 (RFC 6455 §7.4.1) has left; with any
+// other code, or none, it comes back.
 type signal struct {
-	Type   string       `json:"type"` // offer, answer, level, ended, error
+	Type   string       `json:"type"` // offer, answer, level, lost, back, taken, ended, error
 	SDP    string       `json:"sdp,omitempty"`
+	Gap    float64      `json:"gap_seconds,omitempty"` // of answer: how long the session outlives its microphone; of lost: how long still
 	Level  *levelJSON   `json:"level,omitempty"`
 	Reason string       `json:"reason,omitempty"`
 	Error  *problem     `json:"error,omitempty"`
 	State  *sessionJSON `json:"session,omitempty"`
 }
 
-// microphone signals one browser microphone for a session over WebSocket (RFC 6455). Whoever brings it is heard, and
-// so needs the right to speak as the session does, wherever it does.
-func (a *api) microphone(w http.ResponseWriter, r *http.Request) error {
+// ownSession finds the session whose microphone the principal may bring: only whoever began it, who needs the right to
+// speak as it does wherever it does.
+func (a *api) ownSession(r *http.Request) (session.Session, error) {
 	s, err := a.visible(r)
+	if err != nil {
+		return s, err
+	}
+	if class, _ := session.ParseClass(s.Class); !maySpeak(who(r), class, s.Zones) {
+		return s, errForbidden
+	}
+	if s.SourceKind != session.SourceBrowser || over(s.State) {
+		return s, session.ErrOver
+	}
+	if s.CreatedBy != who(r).ID {
+		return s, session.ErrNotSpeaker
+	}
+	return s, nil
+}
+
+// hold tells a session whose page has left that whoever spoke is back: it waits for the microphone as long as for one
+// whose connection broke.
+func (a *api) hold(w http.ResponseWriter, r *http.Request) error {
+	s, err := a.ownSession(r)
 	if err != nil {
 		return err
 	}
-	if class, _ := session.ParseClass(s.Class); !maySpeak(who(r), class, s.Zones) {
-		return errForbidden
+	a.Sessions.Hold(s.ID)
+	if s, err = a.Sessions.Get(r.Context(), s.ID); err != nil {
+		return err
 	}
-	if s.SourceKind != session.SourceBrowser || over(s.State) {
-		return session.ErrOver
+	return write(w, http.StatusOK, a.sessionOf(r.Context(), who(r), s))
+}
+
+// microphone signals one browser microphone for a session over WebSocket (RFC 6455): the first, or one that takes the
+// place of another.
+func (a *api) microphone(w http.ResponseWriter, r *http.Request) error {
+	s, err := a.ownSession(r)
+	if err != nil {
+		return err
 	}
 	upgrader := websocket.Upgrader{HandshakeTimeout: writeWait, Error: func(w http.ResponseWriter, r *http.Request, status int, reason error) {
 		http.Error(w, reason.Error(), status)
@@ -59,7 +90,7 @@ func (a *api) microphone(w http.ResponseWriter, r *http.Request) error {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })() // frees whoever reads when the streamer ends
-	m := &microphone{api: a, conn: conn, session: s.ID, cancel: cancel}
+	m := &microphone{api: a, conn: conn, session: s.ID, by: who(r), gap: a.Sessions.Gap(s.Session), cancel: cancel}
 	m.run(ctx, r)
 	return nil
 }
@@ -69,8 +100,11 @@ type microphone struct {
 	api     *api
 	conn    *websocket.Conn
 	session string
+	by      accounts.Principal
+	gap     time.Duration // that the session bears
 	cancel  context.CancelFunc
 	mic     *ingest.Microphone
+	taken   <-chan struct{} // another page has taken this one's place
 }
 
 func (m *microphone) run(ctx context.Context, r *http.Request) {
@@ -103,14 +137,14 @@ func (m *microphone) accept(ctx context.Context) error {
 		return err
 	}
 	m.mic = mic
-	if err := m.api.Sessions.Attach(m.session, mic); err != nil {
+	if m.taken, err = m.api.Sessions.Attach(m.session, mic, session.Claim{By: m.by.ID}); err != nil {
 		return err
 	}
-	return m.send(signal{Type: "answer", SDP: answer})
+	return m.send(signal{Type: "answer", SDP: answer, Gap: m.gap.Seconds()})
 }
 
-// watchPage reads until the page is gone. A tab that was closed says so at once, and its microphone ends; when merely
-// the connection broke, the sound may still come and decides for itself.
+// watchPage reads until the page is gone. A tab that was closed says so at once; when merely the connection broke, the
+// sound may still come and decides for itself.
 func (m *microphone) watchPage() {
 	defer m.cancel()
 	alive := func(string) error { return m.conn.SetReadDeadline(time.Now().Add(silentFor)) }
@@ -119,24 +153,27 @@ func (m *microphone) watchPage() {
 	for {
 		if _, _, err := m.conn.ReadMessage(); err != nil {
 			if websocket.IsCloseError(err, websocket.CloseGoingAway, websocket.CloseNormalClosure) {
-				_ = m.mic.Close() // the session sees it as the end of its source
+				m.api.Sessions.Leave(m.session, m.mic)
 			}
 			return
 		}
 	}
 }
 
-// report tells the page how loud it is until the session ends or the page is gone.
+// report tells the page how loud it is and whether its sound comes, until the session ends, another page has taken its
+// place, or it is gone.
 func (m *microphone) report(ctx context.Context, r *http.Request) {
 	level, ping, touch := time.NewTicker(levelEvery), time.NewTicker(pingEvery), time.NewTicker(touchEvery)
 	defer level.Stop()
 	defer ping.Stop()
 	defer touch.Stop()
 	var err error
-	for err == nil {
+	for lost := false; err == nil; {
 		select {
 		case <-ctx.Done():
 			return
+		case <-m.taken:
+			err = errors.Join(m.send(signal{Type: "taken"}), errEnded)
 		case <-ping.C:
 			err = m.conn.WriteControl(websocket.PingMessage, nil, time.Now().Add(writeWait))
 		case <-touch.C:
@@ -149,13 +186,24 @@ func (m *microphone) report(ctx context.Context, r *http.Request) {
 				return
 			}
 			if over(s.State) {
-				j := m.api.sessionOf(ctx, s)
+				j := m.api.sessionOf(ctx, m.by, s)
 				err = errors.Join(m.send(signal{Type: "ended", Reason: s.EndReason, State: &j}), errEnded)
 			} else if s.State == store.SessionLive {
-				err = m.send(signal{Type: "level", Level: levelOf(s.Level)})
+				lost, err = m.tell(s, lost)
 			}
 		}
 	}
+}
+
+// tell sends how the session's sound is; lost is what the page knows.
+func (m *microphone) tell(s session.Session, lost bool) (bool, error) {
+	switch now := s.Presence.Lost(); {
+	case now && !lost:
+		return true, m.send(signal{Type: "lost", Gap: time.Until(s.Presence.Until).Seconds()})
+	case !now && lost:
+		return false, m.send(signal{Type: "back"})
+	}
+	return lost, m.send(signal{Type: "level", Level: levelOf(s.Level)})
 }
 
 var errEnded = errors.New("session has ended")

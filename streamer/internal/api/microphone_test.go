@@ -180,16 +180,17 @@ func TestMicrophoneRefuses(t *testing.T) {
 	if a := p.next(); a.Type != "answer" || !strings.HasPrefix(a.SDP, "v=0") {
 		t.Fatalf("answer %+v", a)
 	}
-	second := lan.open(id)
-	b.must(second.WriteJSON(signal{Type: "offer", SDP: offer}))
-	second.refused("a second microphone", "attached")
-
 	lan.do("POST", "/sessions/"+id+"/stop", nil).ok("stop", http.StatusOK)
 	end := p.wait("ended")
 	if end.Reason != "stop" || end.State == nil || end.State.ID != id || end.State.State != "ended" || end.State.EndedBy != "lan" {
 		t.Errorf("ended: %+v", end)
 	}
 	lan.get("/sessions/"+id+"/microphone").refused("a session that is over", http.StatusConflict, "over")
+	tinh := b.as("tinh")
+	theirs := tinh.begin(on("31/11296"))
+	lan.get("/sessions/"+theirs+"/microphone").refused("another's session", http.StatusForbidden, "not_speaker")
+	lan.do("POST", "/sessions/"+theirs+"/hold", nil).refused("another's session", http.StatusForbidden, "not_speaker")
+	tinh.do("POST", "/sessions/"+theirs+"/stop", nil).ok("stop", http.StatusOK)
 	file := lan.begin(object{"zones": []string{"31/11296"}, "source": object{"kind": "file", "audio": lan.upload(3)}})
 	lan.get("/sessions/"+file+"/microphone").refused("a session that plays a file", http.StatusConflict, "over")
 	if log := b.log.String(); strings.Contains(log, "level=ERROR") {
@@ -197,45 +198,105 @@ func TestMicrophoneRefuses(t *testing.T) {
 	}
 }
 
-// TestMicrophoneSpeaks: a browser's sound goes on air, its page is told how loud, and closing the page ends it.
-func TestMicrophoneSpeaks(t *testing.T) {
-	b := newBed(t)
-	lan := b.as("lan")
-	id := lan.begin(on("31/11296"))
-	offer, pc, track := browserOffer(t)
-	p := lan.open(id, "Origin: "+b.server.URL)
-	b.must(p.WriteJSON(signal{Type: "offer", SDP: offer}))
+// talker is a page's microphone that speaks a tone.
+type talker struct {
+	*page
+	hangUp func() // ends the tone and the connection; the page stays
+}
+
+// speak opens a microphone for a session and waits until its tone is what listeners get.
+func (c caller) speak(session string) *talker {
+	c.t.Helper()
+	offer, pc, track := browserOffer(c.t)
+	p := c.open(session, "Origin: "+c.server.URL)
+	c.must(p.WriteJSON(signal{Type: "offer", SDP: offer}))
 	answer := p.wait("answer")
-	connected := make(chan struct{})
-	pc.OnConnectionStateChange(func(s webrtc.PeerConnectionState) {
-		if s == webrtc.PeerConnectionStateConnected {
-			close(connected)
-		}
-	})
-	b.must(pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: answer.SDP}))
-	select {
-	case <-connected:
-	case <-time.After(limit):
-		t.Fatal("the browser does not connect")
+	if answer.Gap != 30 {
+		c.t.Errorf("the answer tells of a gap of %v s, want 30", answer.Gap)
 	}
-	enough, spoken := make(chan struct{}), make(chan error, 1)
-	go func() { spoken <- speak(track, enough) }()
+	hangUp := c.talk(pc, track, answer.SDP)
 	level := p.wait("level").Level // silence until the sound has come through
 	for n := 0; n < 100 && math.Abs(level.Momentary-voice.Target) > 0.5; n++ {
 		level = p.wait("level").Level
 	}
 	if math.Abs(level.Momentary-voice.Target) > 0.5 { // it was 4.5 LU louder
-		t.Errorf("level of the tone = %+v, want %g LUFS", level, voice.Target)
+		c.t.Errorf("level of the tone = %+v, want %g LUFS", level, voice.Target)
 	}
-	if a := lan.get("/sessions/" + id); a.text("state") != "live" {
-		t.Errorf("session %s, want live", a.raw)
+	return &talker{p, hangUp}
+}
+
+// goodbye closes the WebSocket with a code.
+func (p *page) goodbye(code int) {
+	p.t.Helper()
+	if err := p.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, ""), time.Now().Add(time.Second)); err != nil {
+		p.t.Fatal(err)
 	}
-	b.must(p.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseGoingAway, ""), time.Now().Add(time.Second)))
-	if a := lan.until(id, "ended"); a.text("end_reason") != "source_end" || a.text("ended_by") != "" {
+}
+
+// TestMicrophoneSpeaks: a browser's sound goes on air, its page is told how loud, and a page that is closed ends the
+// session within ten seconds.
+func TestMicrophoneSpeaks(t *testing.T) {
+	b := newBed(t)
+	lan := b.as("lan")
+	id := lan.begin(on("31/11296"))
+	v := lan.speak(id)
+	if a := lan.get("/sessions/" + id); a.text("state") != "live" || a.text("source", "state") != "connected" || at(a.body, "mine") != true {
+		t.Errorf("session %s, want live, connected and mine", a.raw)
+	}
+	left := time.Now()
+	v.goodbye(websocket.CloseGoingAway)
+	if a := lan.until(id, "ended"); a.text("end_reason") != "source_lost" || a.text("ended_by") != "" {
 		t.Errorf("after the page was closed: %s", a.raw)
 	}
-	close(enough)
-	b.must(<-spoken)
+	if took := time.Since(left); took < 7*time.Second || took > 10*time.Second {
+		t.Errorf("it ended after %v, want about 8 s", took)
+	}
+}
+
+// TestMicrophoneComesBack: a microphone that breaks off is told as lost, to its own page and to all others; another page
+// of the same official takes its place in the same session, and then the first one's place while it speaks.
+func TestMicrophoneComesBack(t *testing.T) {
+	b := newBed(t)
+	lan := b.as("lan")
+	id := lan.begin(on("31/11296"))
+	first := lan.speak(id)
+	tinh := b.as("tinh").listen(b.server.URL + "/api/v1/events") // of the province
+	told := func(state string) {
+		t.Helper()
+		tinh.wait("it is "+state, "sessions", func(data any) bool {
+			list, _ := data.([]any)
+			return len(list) == 1 && at(list[0], "source", "state") == state && at(list[0], "mine") == false && at(list[0], "source", "seconds_left") == nil
+		})
+	}
+	first.hangUp()
+	if s := first.wait("lost"); s.Gap < 25 || s.Gap > 30 {
+		t.Errorf("its page is told of %v s left, want nearly 30", s.Gap)
+	}
+	told("lost")
+	a := lan.get("/sessions/" + id)
+	left, _ := at(a.body, "source", "seconds_left").(float64)
+	if a.text("state") != "live" || a.text("source", "state") != "lost" || a.text("source", "lost_at") == "" || left < 20 || left > 30 {
+		t.Errorf("in the gap: %s", a.raw)
+	}
+	second := lan.speak(id)
+	first.wait("taken")
+	told("connected")
+	third := lan.speak(id)
+	second.wait("taken")
+	first.goodbye(websocket.CloseNormalClosure) // of one that speaks no more: it means nothing
+	second.goodbye(websocket.CloseNormalClosure)
+	if a := lan.get("/sessions/" + id); a.text("source", "state") != "connected" {
+		t.Errorf("with the third one: %s", a.raw)
+	}
+	third.goodbye(websocket.CloseGoingAway)
+	a = lan.do("POST", "/sessions/"+id+"/hold", nil).ok("hold", http.StatusOK)
+	if left, _ := at(a.body, "source", "seconds_left").(float64); a.text("source", "state") == "lost" && left < 20 {
+		t.Errorf("once held: %s", a.raw)
+	}
+	lan.do("POST", "/sessions/"+id+"/stop", nil).ok("stop", http.StatusOK)
+	if a := lan.get("/sessions/" + id); a.text("end_reason") != "stop" || a.text("source", "state") != "" {
+		t.Errorf("stopped in the gap: %s", a.raw)
+	}
 }
 
 // speak sends a tone in real time until enough is closed.

@@ -129,6 +129,8 @@ func translate(err error) *problem {
 		return problemf(http.StatusConflict, "over", "Buổi phát đã kết thúc.")
 	case errors.Is(err, session.ErrAttached):
 		return problemf(http.StatusConflict, "attached", "Buổi phát này đã có micrô.")
+	case errors.Is(err, session.ErrNotSpeaker):
+		return problemf(http.StatusForbidden, "not_speaker", "Chỉ người đã mở buổi phát này mới nối được micrô vào.")
 	case errors.Is(err, session.ErrClosing), errors.Is(err, ingest.ErrClosed):
 		return problemf(http.StatusServiceUnavailable, "closing", "Hệ thống đang tắt. Hãy thử lại sau ít phút.")
 	case errors.Is(err, nodes.ErrNotLoudspeaker):

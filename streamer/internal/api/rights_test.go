@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -67,6 +68,36 @@ func TestStartRights(t *testing.T) {
 	}
 	if list := b.sessions.OnAir(); len(list) != 0 {
 		t.Errorf("%d sessions are on air that nobody was allowed", len(list))
+	}
+}
+
+// TestMissingNames: of the loudspeakers that do not hear a session, each sees those of the own zone; how many there are
+// everybody sees.
+func TestMissingNames(t *testing.T) {
+	b := newBed(t)
+	tinh, lan := b.as("tinh"), b.as("lan")
+	ours, theirs := b.enrol(identity.Client, "Loa 1", "31/11296").Node.ID, b.enrol(identity.Client, "Loa 2", "31/11407").Node.ID
+	id := tinh.begin(on("31"))
+	for who, c := range map[string]struct {
+		caller
+		want []string
+	}{"the province": {tinh, []string{ours, theirs}}, "a commune": {lan, []string{ours}}} {
+		check := func(how string, session any) {
+			t.Helper()
+			var got []string
+			for _, x := range at(session, "listeners", "missing").([]any) {
+				got = append(got, x.(string))
+			}
+			slices.Sort(got)
+			slices.Sort(c.want)
+			if !slices.Equal(got, c.want) || at(session, "listeners", "expected") != 2.0 {
+				t.Errorf("%s sees by %s %v, want %q of 2 expected", who, how, at(session, "listeners"), c.want)
+			}
+		}
+		check("id", c.get("/sessions/"+id).body)
+		check("list", c.get("/sessions").body.([]any)[0])
+		s := c.listen(b.server.URL + "/api/v1/events")
+		check("event", s.wait("sessions", "sessions", only("id", id)).([]any)[0])
 	}
 }
 

@@ -51,6 +51,12 @@ type sourceRequest struct {
 	SDP    string `json:"sdp,omitempty"`      // told only
 	URL    string `json:"url,omitempty"`
 	Text   string `json:"text,omitempty"` // of tts; asked only
+
+	// Told only, of a microphone while on air.
+	State  string     `json:"state,omitempty"`   // connected or lost
+	LostAt *time.Time `json:"lost_at,omitempty"` // since when nothing comes
+	EndsAt *time.Time `json:"ends_at,omitempty"` // the session ends then unless the microphone is back
+	Left   float64    `json:"seconds_left,omitempty"`
 }
 
 // sessionJSON is a session as the API tells it.
@@ -63,6 +69,7 @@ type sessionJSON struct {
 	Delay     string        `json:"delay"`
 	Source    sourceRequest `json:"source"`
 	CreatedBy string        `json:"created_by"`
+	Mine      bool          `json:"mine"` // whoever asks began it
 	CreatedAt *time.Time    `json:"created_at"`
 	StartedAt *time.Time    `json:"started_at"`
 	EndedAt   *time.Time    `json:"ended_at"`
@@ -105,11 +112,12 @@ func levelOf(l voice.Level) *levelJSON {
 	return &levelJSON{RMS: l.RMS, Peak: l.Peak, Momentary: l.Momentary}
 }
 
-func (a *api) sessionOf(ctx context.Context, s session.Session) sessionJSON {
+// sessionOf is a session as p is told of it.
+func (a *api) sessionOf(ctx context.Context, p accounts.Principal, s session.Session) sessionJSON {
 	j := sessionJSON{
 		ID: s.ID, State: string(s.State), Title: s.Title, Zones: texts(s.Zones), Priority: s.Class, Delay: s.Delay,
 		Source:    sourceRequest{Kind: s.SourceKind, Audio: s.Source},
-		CreatedBy: a.name(ctx, s.CreatedBy), EndedBy: a.name(ctx, s.EndedBy), EndReason: s.EndReason,
+		CreatedBy: a.name(ctx, s.CreatedBy), Mine: s.CreatedBy == p.ID, EndedBy: a.name(ctx, s.EndedBy), EndReason: s.EndReason,
 		CreatedAt: instant(s.Created), StartedAt: instant(s.Started), EndedAt: instant(s.Ended),
 		Listeners: listenersJSON{Expected: s.Expected, Hearing: s.Heard, Missing: []string{}, Silent: []silentJSON{}},
 	}
@@ -117,11 +125,37 @@ func (a *api) sessionOf(ctx context.Context, s session.Session) sessionJSON {
 		j.Recording = a.recordingOf(ctx, s.ID)
 		return j
 	}
-	j.Listeners = listenersOf(a.Nodes.Listeners(s.ID))
+	l := a.Nodes.Listeners(s.ID)
+	l.Missing = a.seen(p, l.Missing)
+	j.Listeners = listenersOf(l)
 	if s.State == store.SessionLive {
 		j.Level = levelOf(s.Level)
+		j.Source.presence(s)
 	}
 	return j
+}
+
+// presence tells whether the microphone of a session on air is there, where it has one.
+func (j *sourceRequest) presence(s session.Session) {
+	switch {
+	case s.SourceKind != session.SourceBrowser && s.SourceKind != session.SourceWHIP:
+	case s.Presence.Lost():
+		j.State, j.LostAt, j.EndsAt = "lost", instant(s.Presence.LostAt), instant(s.Presence.Until)
+		j.Left = max(0, time.Until(s.Presence.Until).Seconds())
+	default:
+		j.State = "connected"
+	}
+}
+
+// seen returns the nodes of a list that p sees. How many there are in all is no secret to whoever sees the session.
+func (a *api) seen(p accounts.Principal, ids []string) []string {
+	out := []string{}
+	for _, id := range ids {
+		if n, ok := a.Nodes.Get(id); ok && p.Zone.Contains(n.Zone) {
+			out = append(out, id)
+		}
+	}
+	return out
 }
 
 func over(s store.SessionState) bool { return s == store.SessionEnded || s == store.SessionFailed }
@@ -187,7 +221,7 @@ func (a *api) start(w http.ResponseWriter, r *http.Request) error {
 
 // reachable is a session with how its source is reached.
 func (a *api) reachable(r *http.Request, s session.Session) sessionJSON {
-	j := a.sessionOf(r.Context(), s)
+	j := a.sessionOf(r.Context(), who(r), s)
 	j.Source.WHIP = a.whipURL(r, s)
 	tellLine(who(r), s, &j.Source)
 	return j
@@ -305,7 +339,7 @@ func (a *api) sessions(w http.ResponseWriter, r *http.Request) error {
 		for _, s := range list {
 			before = s.ID
 			if len(out) < limit && MaySee(who(r), s.Zones) {
-				out = append(out, a.sessionOf(r.Context(), s))
+				out = append(out, a.sessionOf(r.Context(), who(r), s))
 			}
 		}
 		if len(out) == limit || len(list) < sessionsAPage {
@@ -330,5 +364,5 @@ func (a *api) stop(w http.ResponseWriter, r *http.Request) error {
 	if s, err = a.Sessions.Get(r.Context(), s.ID); err != nil {
 		return err
 	}
-	return write(w, http.StatusOK, a.sessionOf(r.Context(), s))
+	return write(w, http.StatusOK, a.sessionOf(r.Context(), who(r), s))
 }

@@ -6,43 +6,11 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync"
 
-	"dongthanh/streamer/internal/ingest"
 	"dongthanh/streamer/internal/session"
 )
 
 const typeSDP = "application/sdp"
-
-// whips are the microphones that came by WHIP, by session, so that a DELETE finds them. Those that have ended are
-// dropped when another comes: there are never more than microphones at once, and some that have ended.
-type whips struct {
-	mu  sync.Mutex
-	mic map[string]*ingest.Microphone
-}
-
-func (w *whips) add(session string, mic *ingest.Microphone) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for id, m := range w.mic {
-		if m.Reason() != ingest.ReasonNone {
-			delete(w.mic, id)
-		}
-	}
-	if w.mic == nil {
-		w.mic = map[string]*ingest.Microphone{}
-	}
-	w.mic[session] = mic
-}
-
-// take returns the microphone of a session and forgets it; nil: there is none.
-func (w *whips) take(session string) *ingest.Microphone {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	mic := w.mic[session]
-	delete(w.mic, session)
-	return mic
-}
 
 // whipURL is where the microphone of a session is to be brought, under the name by which the caller reached us.
 func (a *api) whipURL(r *http.Request, s session.Session) string {
@@ -71,7 +39,9 @@ func (a *api) whipSession(r *http.Request) (session.Session, error) {
 	return s, nil
 }
 
-// whip takes a microphone by WHIP (RFC 9725 §4.2): an SDP offer, answered with all candidates.
+// whip takes a microphone by WHIP (RFC 9725 §4.2): an SDP offer, answered with all candidates. A client whose connection
+// broke comes again, since there is nothing to resume: a new microphone takes the place of one that is dead, and only of
+// such a one.
 func (a *api) whip(w http.ResponseWriter, r *http.Request) error {
 	s, err := a.whipSession(r)
 	if err != nil {
@@ -89,10 +59,9 @@ func (a *api) whip(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := a.Sessions.Attach(s.ID, mic); err != nil {
+	if _, err := a.Sessions.Attach(s.ID, mic, session.Claim{By: who(r).ID, Yield: true}); err != nil {
 		return err
 	}
-	a.whips.add(s.ID, mic)
 	h := w.Header()
 	h.Set("Content-Type", typeSDP)
 	h.Set("Location", "/api/v1/whip/"+s.ID+"/microphone")
@@ -115,11 +84,9 @@ func (a *api) endWhip(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	mic := a.whips.take(s.ID)
-	if mic == nil {
+	if !a.Sessions.EndMicrophone(s.ID) {
 		return problemf(http.StatusNotFound, "not_found", "Buổi phát này chưa có micrô.")
 	}
-	_ = mic.Close() // the session sees it as the end of its source
 	w.WriteHeader(http.StatusOK)
 	return nil
 }

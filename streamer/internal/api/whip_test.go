@@ -3,6 +3,7 @@ package api
 import (
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -37,32 +38,23 @@ func TestWHIP(t *testing.T) {
 		t.Errorf("answer %v\n%s", a.header, a.raw)
 	}
 	sdp.do("POST", "/whip/"+id, strings.NewReader(offer)).refused("a second microphone", http.StatusConflict, "attached")
-	connected := make(chan struct{})
-	pc.OnConnectionStateChange(func(s webrtc.PeerConnectionState) {
-		if s == webrtc.PeerConnectionStateConnected {
-			close(connected)
-		}
-	})
-	b.must(pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: a.raw}))
-	select {
-	case <-connected:
-	case <-time.After(limit):
-		t.Fatal("the client does not connect")
-	}
-	enough, spoken := make(chan struct{}), make(chan error, 1)
-	go func() { spoken <- speak(track, enough) }()
+	hangUp := b.talk(pc, track, a.raw)
 	m.until(id, "live")
-	// What leaves the streamer is the tone, of 0.3 of full scale.
-	peak := -100.0
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.After(limit); peak < -12 || peak > -9; {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("peak %v dBFS, want the tone's −10.5", peak)
-		}
-		peak, _ = at(m.get("/sessions/"+id).body, "level", "peak_dbfs").(float64)
+	m.sounds(id)
+
+	// Its connection breaks: the session waits, and the client comes again to the same address.
+	hangUp()
+	m.poll(id, "lost", func(a answer) bool { return a.text("source", "state") == "lost" })
+	offer, pc, track = browserOffer(t)
+	b.machine(accounts.Officer, "31/11296").with("Content-Type: application/sdp").do("POST", "/whip/"+id, strings.NewReader(offer)).
+		refused("another machine's microphone", http.StatusForbidden, "not_speaker")
+	again := sdp.do("POST", "/whip/"+id, strings.NewReader(offer)).ok("WHIP again", http.StatusCreated)
+	b.talk(pc, track, again.raw)
+	m.poll(id, "connected", func(a answer) bool { return a.text("source", "state") == "connected" })
+	m.sounds(id)
+	sdp.do("POST", "/whip/"+id, strings.NewReader(offer)).refused("one beside a microphone that is alive", http.StatusConflict, "attached")
+	if a := m.get("/sessions/" + id); a.text("state") != "live" || a.text("source", "state") != "connected" {
+		t.Errorf("with the second microphone: %s", a.raw)
 	}
 	resource := strings.TrimPrefix(location, "/api/v1")
 	m.do("PATCH", resource, nil).refused("a trickle", http.StatusMethodNotAllowed, "method")
@@ -73,8 +65,62 @@ func TestWHIP(t *testing.T) {
 		t.Errorf("after DELETE: %s", a.raw)
 	}
 	m.do("DELETE", resource, nil).refused("a second DELETE", http.StatusConflict, "over")
-	close(enough)
-	b.must(<-spoken)
+}
+
+// talk connects a client to where an answer points and speaks a tone, until the function that it returns is called or
+// the test ends.
+func (b *bed) talk(pc *webrtc.PeerConnection, track *webrtc.TrackLocalStaticSample, answer string) (hangUp func()) {
+	b.t.Helper()
+	connected := make(chan struct{})
+	pc.OnConnectionStateChange(func(s webrtc.PeerConnectionState) {
+		if s == webrtc.PeerConnectionStateConnected {
+			close(connected)
+		}
+	})
+	b.must(pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: answer}))
+	select {
+	case <-connected:
+	case <-time.After(limit):
+		b.t.Fatal("the client does not connect")
+	}
+	enough, spoken := make(chan struct{}), make(chan error, 1)
+	go func() { spoken <- speak(track, enough) }()
+	hangUp = sync.OnceFunc(func() {
+		close(enough)
+		_ = pc.GracefulClose()
+		if err := <-spoken; err != nil {
+			b.t.Error(err)
+		}
+	})
+	b.t.Cleanup(hangUp)
+	return hangUp
+}
+
+// sounds waits until what leaves the streamer is the tone, of 0.3 of full scale.
+func (c caller) sounds(id string) {
+	c.t.Helper()
+	c.poll(id, "the tone", func(a answer) bool {
+		peak, ok := at(a.body, "level", "peak_dbfs").(float64)
+		return ok && peak > -12 && peak < -9
+	})
+}
+
+// poll asks for a session until it is as wanted.
+func (c caller) poll(id, what string, ok func(answer) bool) {
+	c.t.Helper()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.After(limit); ; {
+		a := c.get("/sessions/" + id)
+		if ok(a) {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			c.t.Fatalf("%s: not within %v: %s", what, limit, a.raw)
+		}
+	}
 }
 
 // TestWHIPRefuses: what is no offer, or not from who may speak, changes nothing, and the session goes on waiting.

@@ -54,6 +54,7 @@ type Microphone struct {
 	reason Reason
 	track  *webrtc.TrackRemote
 
+	lastAt atomic.Int64          // mediaclock.Local of the last packet with sound
 	broken atomic.Pointer[error] // why the sound broke off
 	over   error                 // what Read returns for good; the reading goroutine's only
 }
@@ -146,6 +147,9 @@ func (m *Microphone) receive(track *webrtc.TrackRemote) {
 			continue
 		}
 		now := m.owner.now()
+		if len(packet.Payload) > 0 {
+			m.lastAt.Store(int64(now))
+		}
 		m.media.Lock()
 		m.buffer.Push(now, seq.Seq(packet.SequenceNumber), mediaclock.Timestamp(packet.Timestamp), packet.Payload)
 		ready := m.buffer.Ready(now)
@@ -251,8 +255,9 @@ func (m *Microphone) ended() bool {
 	}
 }
 
-// Read gives the next 20 ms. After the browser or the streamer closed the microphone it gives what waits and then
-// io.EOF; after the connection broke, an error that wraps ErrLost.
+// Read gives the next 20 ms. After the streamer closed the microphone it gives what waits and then io.EOF; after the
+// browser did, or its page was closed, what waits and then an error that wraps ErrLost, since a browser that hangs up has
+// not said that all is said; after the connection broke, that error at once.
 func (m *Microphone) Read(frame []float32) error {
 	if len(frame) != frameSamples {
 		return errFrame(len(frame))
@@ -269,7 +274,19 @@ func (m *Microphone) Read(frame []float32) error {
 	m.over = m.buffer.Pull(now, frame)
 	m.gauges.set(m.buffer.Stats())
 	m.media.Unlock()
+	if m.over != nil && m.Reason() == ReasonBrowser {
+		m.over = fmt.Errorf("read microphone: %w: %s", ErrLost, ReasonBrowser)
+	}
 	return m.over
+}
+
+// Quiet returns how long no sound has come, silence included: 0 before the first.
+func (m *Microphone) Quiet() time.Duration {
+	last := mediaclock.Local(m.lastAt.Load())
+	if last == 0 {
+		return 0
+	}
+	return max(0, m.owner.now().Sub(last))
 }
 
 // Started is closed when enough sound waits for the first Read to begin with it.

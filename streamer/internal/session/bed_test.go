@@ -172,19 +172,36 @@ func (b *bed) begin(r Request) store.Session {
 	return x
 }
 
+// Attach brings lan's microphone.
+func (b *bed) Attach(id string, src ingest.Source) error {
+	_, err := b.Manager.Attach(id, src, Claim{By: "lan"})
+	return err
+}
+
 // until waits for the state of a session, and returns its record then.
 func (b *bed) until(id string, want store.SessionState) store.Session {
 	b.t.Helper()
+	return b.within(time.Minute, id, want)
+}
+
+// ends waits for the end of a session, over the longest gap of its microphone.
+func (b *bed) ends(id string) {
+	b.t.Helper()
+	b.within(2*time.Minute, id, store.SessionEnded)
+}
+
+func (b *bed) within(wait time.Duration, id string, want store.SessionState) store.Session {
+	b.t.Helper()
 	changed, end := b.Watch()
 	defer end()
-	for limit := time.After(time.Minute); ; {
+	for limit := time.After(wait); ; {
 		if x := b.record(id); x.State == want {
 			return x
 		}
 		select {
 		case <-changed:
 		case <-limit:
-			b.t.Fatalf("session is %s (%s) after a minute, want %s", b.record(id).State, b.record(id).EndReason, want)
+			b.t.Fatalf("session is %s (%s) after %v, want %s", b.record(id).State, b.record(id).EndReason, wait, want)
 		}
 	}
 }

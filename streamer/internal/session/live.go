@@ -24,6 +24,7 @@ import (
 const (
 	startWait       = 15 * time.Second // from a microphone's answer to its first sound
 	validity        = signed.MaxValidity
+	leftGap         = 8 * time.Second // a page that was closed; loading it again takes a phone a few
 	farewellBeacons = 5               // one a second; they outlast the 4 s of a relay's ring
 	storeWait       = 5 * time.Second // a database that hangs must not hold a session
 	emergencyWait   = time.Second     // and an emergency even less
@@ -39,7 +40,7 @@ type live struct {
 	m       *Manager
 	request Request
 	profile profile
-	source  chan ingest.Source // holds one; a second is refused
+	source  chan ingest.Source // holds one; there never is another
 	line    *ingest.Line       // that source, if it is a line-in; set before anybody sees the session
 	ctx     context.Context    // ends with the session's sound
 	cancel  context.CancelCauseFunc
@@ -57,9 +58,11 @@ type live struct {
 
 	unrecorded bool // the disk has no record yet: an emergency did not wait for it. keep's own once it runs
 
-	mu       sync.Mutex // guards what follows
-	rec      store.Session
-	attached bool // a source was given, or the session is over: no other is taken
+	mu      sync.Mutex // guards what follows
+	rec     store.Session
+	given   bool           // a source was given, or the session is over: no other is taken
+	seat    *ingest.Switch // the source of a session that has microphones; nil before the first
+	speaker string         // who brought the first one
 }
 
 func newLive(m *Manager, x store.Session, r Request, p profile) *live {
@@ -74,25 +77,16 @@ func newLive(m *Manager, x store.Session, r Request, p profile) *live {
 // end asks the session to end; the first reason counts.
 func (l *live) end(e ending) { l.cancel(e) }
 
-// attach hands over the session's one source.
-func (l *live) attach(src ingest.Source) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	switch {
-	case over(l.rec):
-		return ErrOver
-	case l.attached:
-		return ErrAttached
-	}
-	l.attached = true
+// give hands over the source of a session that has just one.
+func (l *live) give(src ingest.Source) {
+	l.given = true
 	l.source <- src
-	return nil
 }
 
 // detach refuses sources from now on and lets go of one that nobody took.
 func (l *live) detach() {
 	l.mu.Lock()
-	l.attached = true
+	l.given = true
 	l.mu.Unlock()
 	select {
 	case src := <-l.source:
@@ -126,7 +120,7 @@ func (l *live) set(change func(*store.Session)) store.Session {
 
 // session is the session as it stands now.
 func (l *live) session() Session {
-	s := Session{Session: l.record(), Level: l.level()}
+	s := Session{Session: l.record(), Level: l.level(), Presence: l.presence()}
 	if !over(s.Session) {
 		s.Line = l.line
 	}
@@ -205,6 +199,9 @@ func (l *live) verdict(err error) (ending, store.SessionState) {
 		return e, store.SessionEnded
 	case errors.Is(err, origin.ErrTooLong):
 		return ending{reason: "time_limit"}, store.SessionEnded
+	}
+	if errors.Is(err, ingest.ErrLost) && !l.first.IsZero() {
+		return ending{reason: "source_lost"}, store.SessionEnded
 	}
 	l.m.Log.Error("session failed", "session", l.record().ID, "error", err)
 	if l.first.IsZero() {

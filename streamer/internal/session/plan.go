@@ -17,7 +17,26 @@ import (
 type Config struct {
 	MicrophoneWait time.Duration `yaml:"microphone_wait"` // how long a browser or WHIP session waits for its microphone
 	LineWait       time.Duration `yaml:"line_wait"`       // how long a line-in waits for its sender
-	Encoder        EncoderConfig `yaml:"encoder"`
+	// MicrophoneGap is how long a session on air is silent while its microphone is lost, before it ends.
+	MicrophoneGap          time.Duration `yaml:"microphone_gap"`
+	MicrophoneGapEmergency time.Duration `yaml:"microphone_gap_emergency"` // of an emergency
+	Encoder                EncoderConfig `yaml:"encoder"`
+}
+
+// maxGap bounds a silence for which the loudspeakers of a zone are held: nobody wants to come back to it later.
+const maxGap = 10 * time.Minute
+
+// Validate holds the gaps to what is bearable.
+func (c Config) Validate() (faults []config.Fault) {
+	for _, g := range []struct {
+		key string
+		gap time.Duration
+	}{{"microphone_gap", c.MicrophoneGap}, {"microphone_gap_emergency", c.MicrophoneGapEmergency}} {
+		if g.gap < 0 || g.gap > maxGap {
+			faults = append(faults, config.Faultf(g.key, "%v, want 0s to %v", g.gap, maxGap))
+		}
+	}
+	return faults
 }
 
 // EncoderConfig is the quality of the sound.
@@ -42,7 +61,10 @@ func (c EncoderConfig) Validate() (faults []config.Fault) {
 
 // DefaultConfig is what a streamer without a configuration does.
 func DefaultConfig() Config {
-	return Config{MicrophoneWait: 20 * time.Second, LineWait: time.Minute, Encoder: EncoderConfig{Bitrate: 32000, MusicBitrate: 64000, Complexity: 5}}
+	return Config{
+		MicrophoneWait: 20 * time.Second, MicrophoneGap: 30 * time.Second, MicrophoneGapEmergency: time.Minute, LineWait: time.Minute,
+		Encoder: EncoderConfig{Bitrate: 32000, MusicBitrate: 64000, Complexity: 5},
+	}
 }
 
 // profile is a delay profile of DESIGN §5.

@@ -8,7 +8,6 @@ package session
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -33,7 +32,9 @@ var (
 	ErrDelay    = errors.New("unknown delay profile")
 	ErrOver     = errors.New("session is over")
 	ErrAttached = errors.New("session has its microphone already")
-	ErrClosing  = errors.New("streamer is shutting down")
+	// ErrNotSpeaker says that the microphone of a session was another's.
+	ErrNotSpeaker = errors.New("session is another's to speak in")
+	ErrClosing    = errors.New("streamer is shutting down")
 )
 
 // BusyError tells that a zone is on air already with a session that does not yield to the new one.
@@ -62,8 +63,9 @@ type Request struct {
 // Session is a broadcast as its record stands, with how loud it is now.
 type Session struct {
 	store.Session
-	Level voice.Level  // silence unless on air
-	Line  *ingest.Line // of a SourceRTP that has not ended
+	Level    voice.Level     // silence unless on air
+	Presence ingest.Presence // of its microphone, where it has one
+	Line     *ingest.Line    // of a SourceRTP that has not ended
 }
 
 // Records is the part of the store a session needs.
@@ -208,7 +210,7 @@ func (m *Manager) admit(ctx context.Context, x store.Session, r Request, p profi
 		x = recorded
 	}
 	if again {
-		if x.EndReason == reasonBusy {
+		if x.EndReason == store.EndBusy {
 			return store.Session{}, false, &BusyError{Session: x} // the same answer as to the first request
 		}
 		if l, err := m.find(x.ID); err == nil {
@@ -219,8 +221,7 @@ func (m *Manager) admit(ctx context.Context, x store.Session, r Request, p profi
 	l := newLive(m, x, r, p)
 	l.unrecorded = unrecorded
 	if src != nil {
-		l.source <- src
-		l.attached = true
+		l.give(src)
 		l.line, _ = src.(*ingest.Line)
 	}
 	if reason, err := m.enter(l, x); err != nil {
@@ -232,13 +233,10 @@ func (m *Manager) admit(ctx context.Context, x store.Session, r Request, p profi
 	return x, false, nil
 }
 
-// reasonBusy ends the record of a session that was refused because of another.
-const reasonBusy = "busy"
-
 // enter starts a session whose record is made, or says why not.
 func (m *Manager) enter(l *live, x store.Session) (reason string, err error) {
 	if busy := conflict(m.onAir(), x); busy != nil {
-		return reasonBusy, &BusyError{Session: *busy}
+		return store.EndBusy, &BusyError{Session: *busy}
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -268,17 +266,6 @@ func (m *Manager) onAir() []store.Session {
 
 func over(x store.Session) bool {
 	return x.State == store.SessionEnded || x.State == store.SessionFailed
-}
-
-// Attach gives a browser or WHIP session its microphone; the session owns src from here on, also if Attach fails.
-func (m *Manager) Attach(id string, src ingest.Source) error {
-	l, err := m.find(id)
-	if err == nil {
-		if err = l.attach(src); err == nil {
-			return nil
-		}
-	}
-	return errors.Join(fmt.Errorf("attach microphone to session %s: %w", id, err), src.Close())
 }
 
 // Stop silences a session everywhere and returns once the signed stop is on its way. Stopping an ended session

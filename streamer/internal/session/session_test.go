@@ -211,47 +211,6 @@ func (s silent) Started() <-chan struct{} { return s.started }
 func (s silent) Done() <-chan struct{}    { return s.done }
 func (s silent) Close() error             { close(s.closed); return nil }
 
-func TestMicrophone(t *testing.T) {
-	for _, c := range []struct {
-		name   string
-		end    error
-		reason string
-		stops  int
-	}{
-		{"is closed by its page", io.EOF, "source_end", 0},
-		{"is lost", errors.New("connection lost"), "source_lost", 1},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			inTime(t, func(t *testing.T, b *bed) {
-				x := b.begin(browser("31/11296", "31/11407"))
-				src, closed := speaker(2, c.end)
-				b.must(b.Attach(x.ID, src))
-				second, secondClosed := speaker(2, io.EOF)
-				if err := b.Attach(x.ID, second); !errors.Is(err, ErrAttached) || !isClosed(secondClosed) {
-					t.Errorf("a second microphone: %v, closed %v; want ErrAttached and closed", err, isClosed(secondClosed))
-				}
-				b.until(x.ID, store.SessionEnded)
-				disk := b.check(x.ID, store.SessionEnded, c.reason, "")
-				if long := disk.Ended.Sub(disk.Started); long < 1900*time.Millisecond || long > 2600*time.Millisecond {
-					t.Errorf("on air for %v, want 2 s and the delay at most", long)
-				}
-				if !isClosed(closed) {
-					t.Error("the microphone was not closed")
-				}
-				if got := len(b.sink.now().stops); got != c.stops {
-					t.Errorf("%d stops, want %d", got, c.stops)
-				}
-				if c.stops > 0 {
-					b.stopped(disk)
-				}
-				if key := b.sink.now().opened[0].Cert.KeyZone; key != "31" {
-					t.Errorf("key zone of two communes = %q, want 31", key)
-				}
-			})
-		})
-	}
-}
-
 // stuck is a source whose Close hangs until release is closed, as a connection to a browser can.
 type stuck struct {
 	silent

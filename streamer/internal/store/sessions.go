@@ -161,11 +161,15 @@ func (s *Store) Session(ctx context.Context, id string) (Session, error) {
 	return x, wrap(fmt.Sprintf("get session %q", id), err)
 }
 
-// Sessions returns at most limit sessions, newest first. before is the cursor: the id of the last session of the page
-// before, or empty for the first page.
+// EndBusy is the end_reason of a request that was refused since another session was on air. Its record is kept for the
+// key that it came with, and is no session.
+const EndBusy = "busy"
+
+// Sessions returns at most limit sessions, newest first, without requests that were refused (EndBusy). before is the
+// cursor: the id of the last session of the page before, or empty for the first page.
 func (s *Store) Sessions(ctx context.Context, before string, limit int) ([]Session, error) {
 	list, err := all(ctx, s.reader, scanSession,
-		`SELECT `+sessionColumns+` FROM sessions WHERE $1 = '' OR id < $1 ORDER BY id DESC LIMIT $2`, before, limit)
+		`SELECT `+sessionColumns+` FROM sessions WHERE ($1 = '' OR id < $1) AND NOT (state = 'failed' AND end_reason = $3) ORDER BY id DESC LIMIT $2`, before, limit, EndBusy)
 	for i := 0; i < len(list) && err == nil; i++ {
 		list[i].Zones, err = sessionZones(ctx, s.reader, list[i].ID)
 	}
