@@ -37,11 +37,11 @@ const (
 // bed is a relay that runs, with an issuer beside it, and a streamer's part played by the test.
 type bed struct {
 	testing.TB
-	issuer  *identity.Authority
-	hub     *cluster.Hub // the first of hubs
-	hubs    []*cluster.Hub
-	secrets map[zone.Zone][32]byte
-	log     *slog.Logger
+	root, issuer *identity.Authority
+	hub          *cluster.Hub // the first of hubs
+	hubs         []*cluster.Hub
+	secrets      map[zone.Zone][32]byte
+	log          *slog.Logger
 
 	mu       sync.Mutex
 	nodes    map[string]bool
@@ -99,7 +99,7 @@ func newIssuer(tb testing.TB) *bed {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	b := &bed{TB: tb, secrets: map[zone.Zone][32]byte{}, nodes: map[string]bool{}}
+	b := &bed{TB: tb, root: root, secrets: map[zone.Zone][32]byte{}, nodes: map[string]bool{}}
 	b.log = logging.New(writer{tb}, slog.LevelInfo)
 	if b.issuer, err = root.NewIssuer("31", signed.ClassEmergency, time.Now(), 24*time.Hour); err != nil {
 		tb.Fatal(err)
