@@ -105,7 +105,7 @@ func TestToneByOrder(t *testing.T) {
 		a, other := b.speaker("a", "31/11296", 0, ""), b.speaker("other", "31/11296", 0, "")
 		b.instruct(a, soundFor("a", 1, 10*time.Second))
 		began := time.Now()
-		time.Sleep(1200 * ms)
+		time.Sleep(1200 * ms) // nothing tells what sounds; it is looked at afterwards
 		opened := time.Now()
 		x := b.transmit(sine, nil, "31/11296")
 		x.speak(30, false, nil)

@@ -93,7 +93,10 @@ func redirect(w http.ResponseWriter, r *http.Request, to string) {
 }
 
 // nodesBody is what the nodes page hands to its script.
-type nodesBody struct{ Names map[zone.Zone]string }
+type nodesBody struct {
+	Names   map[zone.Zone]string
+	Manages bool // whoever looks may set loudspeakers
+}
 
 // nodes shows the page that its script fills.
 func (c *console) nodes(w http.ResponseWriter, r *http.Request, p accounts.Principal) {
@@ -102,7 +105,7 @@ func (c *console) nodes(w http.ResponseWriter, r *http.Request, p accounts.Princ
 		c.fail(w, r, err)
 		return
 	}
-	body := nodesBody{Names: map[zone.Zone]string{}}
+	body := nodesBody{Names: map[zone.Zone]string{}, Manages: p.Can(accounts.ManageNodes, p.Zone)}
 	shown, _ := visible(list, p.Zone)
 	for _, z := range shown {
 		body.Names[z.Code] = z.Name

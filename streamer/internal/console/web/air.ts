@@ -1,8 +1,8 @@
 // The panel that tells whether this page is on air, and who hears it.
-import { Equipment, Level, Listeners, Session } from "./api";
+import { Equipment, Level, Listeners, Session, Silent } from "./api";
 import { make, need, setText } from "./dom";
 import { Judge, Meter, ofListeners } from "./loudness";
-import { clock, t } from "./texts";
+import { clock, t, timeOfDay } from "./texts";
 
 export type Phase = "idle" | "starting" | "live" | "stopping" | "ended" | "failed";
 
@@ -27,7 +27,7 @@ export class Air {
   private judge = new Judge(ofListeners);
   private liveAt = 0; // performance.now() when the session was first seen live
   private timer = 0;
-  private listeners: Listeners = { expected: 0, hearing: 0, missing: [] };
+  private listeners: Listeners = { expected: 0, hearing: 0, silent: [] };
   private best: Listeners = this.listeners;
   private linked = true;
   private chimeMS = 0;
@@ -46,7 +46,7 @@ export class Air {
     this.chimeMS = chimeSeconds > 0 ? 1000 * chimeSeconds + chimeSlackMS : 0;
     this.note.setAttribute("aria-live", chimeSeconds > 0 ? "assertive" : "off"); // the word to speak must be heard
     this.liveAt = 0;
-    this.best = this.listeners = { expected: 0, hearing: 0, missing: [] };
+    this.best = this.listeners = { expected: 0, hearing: 0, silent: [] };
     this.judge = new Judge(ofListeners);
     setText(this.where, t("air.where", where));
     this.turn("starting", t("air.starting"), hint);
@@ -120,8 +120,8 @@ export class Air {
   /** hear takes who hears the session now. */
   hear(l: Listeners, nodes: Map<string, Equipment>): void {
     this.listeners = l;
-    this.best = { expected: Math.max(this.best.expected, l.expected), hearing: Math.max(this.best.hearing, l.hearing), missing: [] };
-    this.nameMissing(l.missing, nodes);
+    this.best = { expected: Math.max(this.best.expected, l.expected), hearing: Math.max(this.best.hearing, l.hearing), silent: [] };
+    this.nameMissing(l.silent, nodes);
     this.draw();
   }
 
@@ -144,7 +144,7 @@ export class Air {
     const cue = this.cue();
     setText(this.note, cue || note);
     this.stage.dataset.heard = !this.linked ? "unknown" : early ? "early" : l.hearing === 0 ? "nobody" : l.hearing < l.expected ? "some" : "all";
-    this.missing.hidden = early || !this.linked || l.missing.length === 0;
+    this.missing.hidden = early || !this.linked || l.silent.length === 0;
   }
 
   /** cue tells whether to speak, if there was a chime. */
@@ -154,15 +154,17 @@ export class Air {
     return t(since < this.chimeMS ? "air.chime" : "air.speak");
   }
 
-  private nameMissing(ids: string[], nodes: Map<string, Equipment>): void {
-    const lines = ids.slice(0, mostNames).map((id) => {
-      const n = nodes.get(id);
-      const line = make("li", "", make("b", "", n?.name ?? id));
+  private nameMissing(silent: Silent[], nodes: Map<string, Equipment>): void {
+    const lines = silent.slice(0, mostNames).map(({ node, since }) => {
+      const n = nodes.get(node);
+      const line = make("li", "", make("b", "", n?.name ?? node));
       if (n) line.append(" ", make("span", "pale", this.place(n.zone)));
-      if (n?.state === "offline") line.append(" ", make("span", "tag offline", t("air.missing_off")));
+      const offline = n?.state === "offline";
+      const why = since ? t(offline ? "air.missing_off" : "air.missing_since", timeOfDay(since)) : offline ? t("air.missing_never") : "";
+      if (why) line.append(" ", make("span", offline ? "tag offline" : "tag", why));
       return line;
     });
-    if (ids.length > mostNames) lines.push(make("li", "pale", t("air.missing_more", ids.length - mostNames)));
+    if (silent.length > mostNames) lines.push(make("li", "pale", t("air.missing_more", silent.length - mostNames)));
     const before = this.missingList.textContent;
     const now = lines.map((l) => l.textContent).join("");
     if (before !== now) this.missingList.replaceChildren(...lines);

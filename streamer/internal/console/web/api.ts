@@ -1,10 +1,16 @@
 // Calls of the API, with errors as sentences.
 import { has, language, t } from "./texts";
 
+/** Silent is a loudspeaker that is meant to hear a session and does not; since is null if it was never connected. */
+export interface Silent {
+  node: string;
+  since: string | null;
+}
+
 export interface Listeners {
   expected: number;
   hearing: number;
-  missing: string[];
+  silent: Silent[];
 }
 
 export interface Level {
@@ -41,9 +47,11 @@ export interface Equipment {
   state: "offline" | "online" | "playing";
   upstream: string;
   standby: string[];
-  since: string | null;
+  since: string | null; // connected since; offline: not connected since
   session: string;
   health: Health | null;
+  volume_db: number | null;
+  applied_volume_db: number | null;
 }
 
 export const over = (s: Session): boolean => s.state === "ended" || s.state === "failed";

@@ -3,7 +3,8 @@ import { call, Equipment, Health, Trouble } from "./api";
 import { make, need, show } from "./dom";
 import { listen } from "./events";
 import { run } from "./page";
-import { fold, t, timeOfDay } from "./texts";
+import { Speaker } from "./speaker";
+import { decibels, fold, t, timeOfDay } from "./texts";
 
 const figuresMS = 5000; // loudspeakers report every 2 s
 const mostRows = 500;
@@ -17,9 +18,11 @@ class Nodes {
   private readonly form = need<HTMLFormElement>("filter");
   private list: Equipment[] = [];
   private figures = new Map<string, Health>();
+  private readonly panel: Speaker | null; // for whoever may manage equipment
   private later = 0;
 
   constructor() {
+    this.panel = document.getElementById("speaker") ? new Speaker((code) => this.place(code), (id) => this.focus(id)) : null;
     this.form.addEventListener("submit", (e) => e.preventDefault());
     this.form.addEventListener("input", () => this.draw());
     listen({
@@ -55,6 +58,8 @@ class Nodes {
     this.later = 0;
     const byID = new Map(this.list.map((n) => [n.id, n.name]));
     this.count();
+    this.panel?.update(this.list);
+    const focused = (document.activeElement as HTMLElement | null)?.dataset.node;
     for (const [kind, id] of [["client", "speakers"], ["relay", "relays"]] as const) {
       const all = this.list.filter((n) => n.kind === kind);
       const rows = all.filter((n) => this.matches(n)).sort((a, b) => order[a.state] - order[b.state]);
@@ -62,6 +67,14 @@ class Nodes {
       need(id).closest("table")!.hidden = rows.length === 0;
       const note = all.length === 0 ? t("nodes.none") : rows.length === 0 ? t("nodes.none_match") : rows.length > mostRows ? t("nodes.more", rows.length - mostRows) : "";
       show(need(id + "-note"), note);
+    }
+    if (focused) this.focus(focused); // its row was drawn anew
+  }
+
+  /** focus puts the focus on the button of a loudspeaker's row, if it is shown. */
+  private focus(id: string): void {
+    for (const b of need("speakers").querySelectorAll<HTMLElement>("button")) {
+      if (b.dataset.node === id) b.focus({ preventScroll: true });
     }
   }
 
@@ -102,19 +115,29 @@ class Nodes {
     };
     const state = make("td", "state-cell", make("span", "state " + n.state, t("node." + n.state)));
     state.dataset.label = t("nodes.state");
-    const head = make("th", "", n.name);
+    const head = make("th", "", this.panel && n.kind === "client" ? this.opener(n, this.panel) : n.name);
     head.setAttribute("scope", "row");
     head.dataset.label = t("nodes.name");
     row.append(state, head);
     cell("nodes.zone", this.place(n.zone));
     cell("nodes.upstream", n.upstream ? name(n.upstream) : "");
     cell("nodes.standby", n.standby.map(name).join(", "));
-    cell("nodes.since", n.since ? timeOfDay(n.since) : "", "figure");
+    cell("nodes.since", n.state === "offline" && !n.since ? t("node.never") : n.since ? timeOfDay(n.since) : "", "figure");
     if (n.kind !== "client") return row; // relays play nothing, and report nothing
+    cell("nodes.volume", n.volume_db === null ? "" : decibels(n.volume_db), "figure");
     cell("nodes.loss", h ? number(h.loss_ratio * 100, 1) + " %" : "", "figure");
     cell("nodes.rtt", h ? number(h.rtt_seconds * 1000, 1) + " ms" : "", "figure");
     cell("nodes.clock", h ? number(h.clock_error_seconds * 1000, 2) + " ms" : "", "figure");
     return row;
+  }
+
+  private opener(n: Equipment, panel: Speaker): HTMLElement {
+    const b = make("button", "opener", n.name) as HTMLButtonElement;
+    b.type = "button";
+    b.dataset.node = n.id;
+    b.setAttribute("aria-haspopup", "dialog");
+    b.addEventListener("click", () => panel.open(n));
+    return b;
   }
 }
 

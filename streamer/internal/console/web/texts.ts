@@ -36,3 +36,9 @@ export function timeOfDay(iso: string): string {
   const time = at.toLocaleTimeString("vi-VN", { timeZone: zone, hour: "2-digit", minute: "2-digit", hour12: false });
   return day(at) === day(new Date()) ? time : `${time} ${day(at)}`;
 }
+
+/** decibels writes a volume: 0 is full, a proper minus before the rest. */
+export function decibels(db: number): string {
+  const digits = Math.abs(db).toLocaleString(language, { maximumFractionDigits: 2 });
+  return `${db < 0 ? "−" : ""}${digits} dB`;
+}
