@@ -37,6 +37,7 @@ func TestSystem(t *testing.T) {
 	t.Run("refusals", func(t *testing.T) { testRefusals(t, r) })
 	t.Run("enrolment", func(t *testing.T) { testEnrolment(t, r) })
 	t.Run("hostile datagrams", func(t *testing.T) { testGarbage(t, r, m) })
+	t.Run("volume and test tone", func(t *testing.T) { testOrders(t, r, m) })
 	t.Run("unison", func(t *testing.T) { testUnison(t, r, m) })
 	t.Run("a loudspeaker dies and comes back", func(t *testing.T) { testClientRestart(t, r, m) })
 	t.Run("a relay dies and comes back", func(t *testing.T) { testRelayRestart(t, r, m) })
