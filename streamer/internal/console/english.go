@@ -181,7 +181,7 @@ var inEnglish = texts{
 	"node.online":        "online",
 	"node.playing":       "playing",
 	"node.online_since":  "connected since {0}",
-	"node.offline_since": "lost since {0}",
+	"node.offline_since": "since {0}",
 	"node.never":         "never connected",
 
 	"volume.label":     "Volume",

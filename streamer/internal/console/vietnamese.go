@@ -182,7 +182,7 @@ var inVietnamese = texts{ // #nosec G101 -- labels, no secrets
 	"node.online":        "trực tuyến",
 	"node.playing":       "đang phát",
 	"node.online_since":  "nối từ {0}",
-	"node.offline_since": "mất kết nối từ {0}",
+	"node.offline_since": "từ {0}",
 	"node.never":         "chưa kết nối lần nào",
 
 	"volume.label":     "Âm lượng",
