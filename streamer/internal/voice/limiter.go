@@ -22,6 +22,8 @@ const (
 	// attack is what the look-ahead leaves for the gain to fall in: a straight line.
 	attack = lookahead - peakReach + 1
 
+	limitSamples = 96 // taken at once: of short parts more need no search for peaks
+
 	releaseSeconds = 0.15 // time constant; shorter pumps audibly between syllables
 )
 
@@ -31,10 +33,11 @@ const (
 // steps that never lies above what any sample asked for.
 type limiter struct {
 	ceiling float32
+	safe    float32              // samples up to it make no peak above the ceiling, whatever they are
 	points  [3][peakTaps]float32 // interpolation at 1/4, 1/2, 3/4 behind a sample
 
 	past    [peakTaps - 1]float32 // the newest samples
-	work    [peakTaps - 1 + frameSamples]float32
+	work    [peakTaps - 1 + limitSamples]float32
 	delayed [lookahead]float32 // ring
 	delayAt int
 
@@ -66,13 +69,21 @@ func newLimiter() limiter {
 			l.points[p][j] = float32(math.Sin(math.Pi*t) / (math.Pi * t) * window * window)
 		}
 	}
+	l.safe = l.ceiling
+	for _, point := range l.points {
+		most := float32(0)
+		for _, tap := range point {
+			most += abs(tap)
+		}
+		l.safe = min(l.safe, l.ceiling/(most*1.0001)) // less what rounding adds
+	}
 	return l
 }
 
 // limit works in place; what it returns lags by lookahead samples.
 func (l *limiter) limit(pcm []float32) {
 	for len(pcm) > 0 {
-		n := min(len(pcm), frameSamples)
+		n := min(len(pcm), limitSamples)
 		l.block(pcm[:n])
 		pcm = pcm[n:]
 	}
@@ -82,20 +93,58 @@ func (l *limiter) block(pcm []float32) {
 	copy(l.work[:], l.past[:])
 	copy(l.work[len(l.past):], pcm)
 	copy(l.past[:], l.work[len(pcm):])
+	if l.isSafe(l.work[:len(l.past)+len(pcm)]) {
+		l.pass(pcm)
+		return
+	}
 	for i, x := range pcm {
 		wanted := 1.0
 		if peak := l.truePeak((*[peakTaps]float32)(l.work[i:])); peak > l.ceiling {
 			wanted = float64(l.ceiling) / float64(peak)
 		}
-		g, y := l.gain(wanted), l.delayed[l.delayAt]
-		pcm[i] = y * float32(g)
-		l.in += float64(y * y)
-		l.out += float64(pcm[i] * pcm[i])
-		l.delayed[l.delayAt] = x
-		if l.delayAt++; l.delayAt == lookahead {
-			l.delayAt = 0
-		}
+		pcm[i] = l.leave(l.delay(x), float32(l.gain(wanted)))
 	}
+}
+
+// leave applies a gain to a sample that leaves the delay.
+func (l *limiter) leave(x, gain float32) float32 {
+	y := x * gain
+	l.in += float64(x * x)
+	l.out += float64(y * y)
+	return y
+}
+
+// isSafe reports whether no peak between these samples can be above the ceiling: most of speech needs no search.
+func (l *limiter) isSafe(pcm []float32) bool {
+	most := float32(0)
+	for _, x := range pcm {
+		most = max(most, abs(x))
+	}
+	return most <= l.safe
+}
+
+// pass is block for samples that ask for nothing.
+func (l *limiter) pass(pcm []float32) {
+	if l.idle < attack { // an earlier peak still counts
+		for i, x := range pcm {
+			pcm[i] = l.leave(l.delay(x), float32(l.gain(1)))
+		}
+		return
+	}
+	l.least.rest(uint64(len(pcm)))
+	for i, x := range pcm {
+		pcm[i] = l.leave(l.delay(x), 1)
+	}
+}
+
+// delay takes a sample and returns the one of lookahead samples before.
+func (l *limiter) delay(x float32) float32 {
+	y := l.delayed[l.delayAt]
+	l.delayed[l.delayAt] = x
+	if l.delayAt++; l.delayAt == lookahead {
+		l.delayAt = 0
+	}
+	return y
 }
 
 // loss returns the squares that entered and left since it was last called.
@@ -165,4 +214,11 @@ func (s *slidingMin) push(v float64) float64 {
 	}
 	s.now++
 	return s.values[s.head]
+}
+
+// rest is push(1), n times, for a queue that holds nothing else.
+func (s *slidingMin) rest(n uint64) {
+	s.now += n
+	s.count = 1
+	s.values[s.head], s.born[s.head] = 1, s.now-1
 }
