@@ -40,7 +40,8 @@ func (c StoreConfig) Validate() []config.Fault {
 	return nil
 }
 
-func (c StoreConfig) keys() string { return filepath.Join(c.Dir, "keys") }
+func (c StoreConfig) keys() string  { return filepath.Join(c.Dir, "keys") }
+func (c StoreConfig) https() string { return filepath.Join(c.Dir, "keys", "https") }
 
 // defaults are what holds where the file and the environment say nothing; configs/streamer.yaml shows them.
 func defaults() Config {

@@ -14,6 +14,7 @@ func commands() program.Program {
 		Commands: []program.Command{
 			program.Configured("serve", "run the streamer until it is told to end", defaults, serve),
 			program.Check(defaults),
+			caCommand(),
 			userAdd(),
 			zoneImport(),
 			tokenAdd(),

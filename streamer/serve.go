@@ -31,6 +31,7 @@ import (
 	"dongthanh/streamer/internal/speech"
 	"dongthanh/streamer/internal/store"
 	"dongthanh/streamer/internal/web"
+	"dongthanh/streamer/internal/webcert"
 )
 
 // stopTail is how long the fan-out outlives the sessions when the streamer ends: a stop is repeated for one second.
@@ -55,6 +56,7 @@ type streamer struct {
 	mics     *ingest.Microphones
 	lines    *ingest.Lines
 	sessions *session.Manager
+	certs    *webcert.Keeper
 	web      *web.Server
 }
 
@@ -105,7 +107,25 @@ func (s *streamer) open(ctx context.Context) (err error) {
 	if s.mics, err = ingest.NewMicrophones(s.cfg.WebRTC, s.log, s.reg); err != nil {
 		return fmt.Errorf("webrtc.listen: %w", err)
 	}
-	s.web = web.New(ctx, s.cfg.HTTP, s.routes(), s.log)
+	return s.openWeb(ctx)
+}
+
+// openWeb opens the port that people and machines use.
+func (s *streamer) openWeb(ctx context.Context) (err error) {
+	s.certs, err = webcert.Open(webcert.Options{
+		Config: s.cfg.HTTP.TLS, Dir: s.cfg.Store.https(), Now: time.Now, Log: s.log, Metrics: s.reg,
+	})
+	if err != nil {
+		return err
+	}
+	s.admin.AddNote("https", s.certs.Note)
+	handler, plain := s.routes()
+	s.web, err = web.New(ctx, web.Options{
+		Config: s.cfg.HTTP, Certificates: s.certs, Handler: handler, Plain: plain, Log: s.log, Metrics: s.reg,
+	})
+	if err != nil {
+		return err
+	}
 	return s.web.Listen()
 }
 
@@ -157,20 +177,25 @@ func (s *streamer) openNodes(ctx context.Context) (err error) {
 	return s.reg.Register(session.NewCollector(s.sessions))
 }
 
-// routes puts API, console and health on the one port that people and machines use.
-func (s *streamer) routes() http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle("/api/v1/", api.New(api.Options{
+// routes puts API, console and health on the one port that people and machines use, and on plain http of other machines
+// what is fit for it.
+func (s *streamer) routes() (handler, plain http.Handler) {
+	pages := console.New(console.Options{
+		Accounts: s.accounts, Store: s.store, Trust: s.certs, Version: program.Version(), Log: s.log,
+	})
+	secure, open := http.NewServeMux(), http.NewServeMux()
+	secure.Handle("/api/v1/", api.New(api.Options{
 		Accounts: s.accounts, Sessions: s.sessions, Nodes: s.picture, Store: s.store, Library: s.library,
-		Recordings: s.recorder, Microphones: s.mics, Secure: s.cfg.HTTP.TLS.Cert != "", Log: s.log,
+		Recordings: s.recorder, Microphones: s.mics, Log: s.log,
 	}))
+	secure.Handle("/", pages)
+	open.Handle("/api/v1/", api.Plain())
+	open.Handle("/", s.certs.Challenges(pages.Plain()))
 	for _, path := range []string{"GET /healthz", "GET /readyz", "GET /metrics"} {
-		mux.Handle(path, s.admin.Handler())
+		secure.Handle(path, s.admin.Handler())
+		open.Handle(path, s.admin.Handler())
 	}
-	mux.Handle("/", console.New(console.Options{
-		Accounts: s.accounts, Store: s.store, Version: program.Version(), Secure: s.cfg.HTTP.TLS.Cert != "", Log: s.log,
-	}))
-	return mux
+	return secure, open
 }
 
 // run runs every part until ctx ends or one fails. The sessions end first, with a signed stop; the fan-out last, so
@@ -186,6 +211,7 @@ func (s *streamer) run(ctx context.Context) error {
 	group.Go(func() error { return s.picture.Run(ctx) })
 	group.Go(func() error { return s.recorder.Run(ctx) })
 	group.Go(func() error { return membership.NewMirror(s.redis, s.picture, s.log).Run(hubCtx) }) // it shows their end
+	group.Go(func() error { return s.certs.Run(ctx) })
 	group.Go(func() error { return s.web.Run(ctx) })
 	group.Go(func() error {
 		<-ctx.Done()

@@ -66,12 +66,19 @@ type Server struct {
 	mu       sync.Mutex // guards all below
 	listener net.Listener
 	checks   []named
+	notes    []notice
 }
 
 // named is a check with the word that stands before its reason.
 type named struct {
 	name  string
 	check Check
+}
+
+// notice is a note with the word that stands before it.
+type notice struct {
+	name string
+	note func() string
 }
 
 // New returns a server that shows what reg gathers. Nothing is bound yet.
@@ -89,6 +96,14 @@ func (s *Server) AddCheck(name string, check Check) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.checks = append(s.checks, named{name, check})
+}
+
+// AddNote has /readyz tell, while it is ready, what note returns, shown as name: what somebody should look at without
+// anything having failed yet. An empty note is left out. It is called as a Check is.
+func (s *Server) AddNote(name string, note func() string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.notes = append(s.notes, notice{name, note})
 }
 
 // Listen binds the address, so that a port in use stops a program before it starts anything. Run
@@ -161,10 +176,11 @@ func (s *Server) Handler() http.Handler {
 	return mux
 }
 
-// ready answers 200, or 503 with one line for each check that fails.
+// ready answers 200 with a line for each note, or 503 with one for each check that fails.
 func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	checks := s.checks[:len(s.checks):len(s.checks)] // elements are never changed
+	notes := s.notes[:len(s.notes):len(s.notes)]
 	s.mu.Unlock()
 	ctx, stop := context.WithTimeout(r.Context(), checkTimeout)
 	defer stop()
@@ -178,7 +194,13 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 		reply(w, http.StatusServiceUnavailable, strings.Join(reasons, "\n"))
 		return
 	}
-	reply(w, http.StatusOK, "ready")
+	lines := []string{"ready"}
+	for _, n := range notes {
+		if text := n.note(); text != "" {
+			lines = append(lines, oneLine(n.name+": "+text))
+		}
+	}
+	reply(w, http.StatusOK, strings.Join(lines, "\n"))
 }
 
 // reply writes text with a line end.

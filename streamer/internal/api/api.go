@@ -39,7 +39,6 @@ type Options struct {
 	Library     *library.Library
 	Recordings  *recording.Recorder
 	Microphones *ingest.Microphones
-	Secure      bool // served over https: cookies say so
 	Log         *slog.Logger
 }
 

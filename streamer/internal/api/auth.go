@@ -16,9 +16,11 @@ import (
 
 const maxJSON = 64 << 10
 
-// CookieName is the session cookie's name: with https the prefix that browsers hold to its promises (RFC 6265bis).
-func CookieName(secure bool) string {
-	if secure {
+// CookieName is the session cookie's name on the connection of r: over https with the prefix that browsers hold to its
+// promises (RFC 6265bis §4.1.3), so that nobody who can answer plain http under our name can plant one. Plain http is
+// served on loopback only.
+func CookieName(r *http.Request) string {
+	if r.TLS != nil {
 		return "__Host-dongthanh"
 	}
 	return "dongthanh"
@@ -51,7 +53,7 @@ func (a *api) principal(r *http.Request) (accounts.Principal, error) {
 		}
 		return a.Accounts.ByAPIToken(r.Context(), strings.TrimLeft(token, " "))
 	}
-	c, err := r.Cookie(CookieName(a.Secure))
+	c, err := r.Cookie(CookieName(r))
 	if err != nil {
 		return accounts.Principal{}, errSignIn
 	}
@@ -67,7 +69,7 @@ func (a *api) login(w http.ResponseWriter, r *http.Request) error {
 	if err := read(r, &body); err != nil {
 		return err
 	}
-	if c, err := r.Cookie(CookieName(a.Secure)); err == nil {
+	if c, err := r.Cookie(CookieName(r)); err == nil {
 		if err := a.Accounts.SignOut(r.Context(), c.Value); err != nil {
 			return err
 		}
@@ -76,31 +78,32 @@ func (a *api) login(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	http.SetCookie(w, Cookie(a.Secure, in.Token, in.Expires))
+	http.SetCookie(w, Cookie(r, in.Token, in.Expires))
 	return write(w, http.StatusOK, personOf(in.Principal))
 }
 
 func (a *api) logout(w http.ResponseWriter, r *http.Request) error {
-	if c, err := r.Cookie(CookieName(a.Secure)); err == nil {
+	if c, err := r.Cookie(CookieName(r)); err == nil {
 		if err := a.Accounts.SignOut(r.Context(), c.Value); err != nil {
 			return err
 		}
 	}
-	http.SetCookie(w, NoCookie(a.Secure))
+	http.SetCookie(w, NoCookie(r))
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
 
-// Cookie is the session cookie that carries a login's token until it expires. Scripts never see it.
-func Cookie(secure bool, token string, expires time.Time) *http.Cookie {
+// Cookie is the session cookie, for the connection of r, that carries a login's token until it expires. Scripts never
+// see it.
+func Cookie(r *http.Request, token string, expires time.Time) *http.Cookie {
 	return &http.Cookie{
-		Name: CookieName(secure), Value: token, Path: "/", Expires: expires,
-		Secure: secure, HttpOnly: true, SameSite: http.SameSiteStrictMode,
+		Name: CookieName(r), Value: token, Path: "/", Expires: expires,
+		Secure: r.TLS != nil, HttpOnly: true, SameSite: http.SameSiteStrictMode,
 	}
 }
 
 // NoCookie takes the session cookie away.
-func NoCookie(secure bool) *http.Cookie { return Cookie(secure, "", time.Unix(1, 0)) }
+func NoCookie(r *http.Request) *http.Cookie { return Cookie(r, "", time.Unix(1, 0)) }
 
 type person struct {
 	ID   string `json:"id"`

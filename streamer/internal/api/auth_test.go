@@ -1,6 +1,7 @@
 package api
 
 import (
+	"crypto/tls"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -45,14 +46,15 @@ func TestSignInAndOut(t *testing.T) {
 
 // TestCookieOverHTTPS: browsers hold a cookie of this name to its promises (RFC 6265bis, __Host-).
 func TestCookieOverHTTPS(t *testing.T) {
-	c := Cookie(true, "secret", time.Now().Add(time.Hour))
+	r := &http.Request{TLS: &tls.ConnectionState{}}
+	c := Cookie(r, "secret", time.Now().Add(time.Hour))
 	if c.Name != "__Host-dongthanh" || !c.Secure || !c.HttpOnly || c.SameSite != http.SameSiteStrictMode || c.Path != "/" || c.Domain != "" {
 		t.Errorf("cookie %+v", c)
 	}
 	if err := c.Valid(); err != nil {
 		t.Error(err)
 	}
-	if c := NoCookie(true); c.Name != "__Host-dongthanh" || c.Value != "" || !c.Secure || !c.Expires.Before(time.Now()) {
+	if c := NoCookie(r); c.Name != "__Host-dongthanh" || c.Value != "" || !c.Secure || !c.Expires.Before(time.Now()) {
 		t.Errorf("no cookie %+v", c)
 	}
 }

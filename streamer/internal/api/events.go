@@ -108,7 +108,7 @@ func (a *api) loginEnd(r *http.Request) (ended <-chan struct{}, unwatch func()) 
 	if who(r).Machine {
 		return nil, func() {}
 	}
-	c, err := r.Cookie(CookieName(a.Secure))
+	c, err := r.Cookie(CookieName(r))
 	if err != nil {
 		return nil, func() {} // signedIn has seen to it that there is one
 	}

@@ -177,7 +177,7 @@ func (m *microphone) report(ctx context.Context, r *http.Request) {
 		case <-ping.C:
 			err = m.conn.WriteControl(websocket.PingMessage, nil, time.Now().Add(writeWait))
 		case <-touch.C:
-			if c, noCookie := r.Cookie(CookieName(m.api.Secure)); noCookie == nil {
+			if c, noCookie := r.Cookie(CookieName(r)); noCookie == nil {
 				_ = m.api.Accounts.Touch(ctx, c.Value) // an ended login is no reason to cut whoever speaks
 			}
 		case <-level.C:

@@ -40,6 +40,16 @@ var (
 	errMachine    = problemf(http.StatusForbidden, "emergency_needs_person", "Phát khẩn cấp phải do người có trách nhiệm thực hiện, không dùng mã truy cập của máy.")
 )
 
+// Plain answers what comes by plain http from another machine: nothing is done, and a token that came along is known to
+// others by now.
+func Plain() http.Handler {
+	p := problemf(http.StatusForbidden, "https_required", "Chỉ dùng được qua https: địa chỉ phải bắt đầu bằng https://. Mã truy cập vừa gửi không được mã hoá; nếu là mã thật, hãy thu hồi.")
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "no-store")
+		send(w, p)
+	})
+}
+
 // handler answers a request; an error it returns becomes the answer.
 type handler func(w http.ResponseWriter, r *http.Request) error
 
@@ -59,10 +69,14 @@ func (a *api) wrap(h handler) http.Handler {
 		if p.Status == http.StatusUnauthorized {
 			w.Header().Set("WWW-Authenticate", "Bearer") // RFC 9110 §15.5.2
 		}
-		w.Header().Set("Content-Type", "application/problem+json; charset=utf-8")
-		w.WriteHeader(p.Status)
-		_ = json.NewEncoder(w).Encode(p) // the client is gone, then
+		send(w, p)
 	})
+}
+
+func send(w http.ResponseWriter, p *problem) {
+	w.Header().Set("Content-Type", "application/problem+json; charset=utf-8")
+	w.WriteHeader(p.Status)
+	_ = json.NewEncoder(w).Encode(p) // the client is gone, then
 }
 
 // translate finds the answer to an error, and logs those that are our own fault.

@@ -18,7 +18,7 @@ func (a *api) whipURL(r *http.Request, s session.Session) string {
 		return ""
 	}
 	scheme := "http"
-	if a.Secure {
+	if r.TLS != nil {
 		scheme = "https"
 	}
 	return scheme + "://" + r.Host + "/api/v1/whip/" + s.ID

@@ -14,7 +14,7 @@ import (
 // What browsers get is built from web/ by esbuild, a Go program, and committed, so that building the streamer needs
 // neither Node nor a generator. A test holds dist to what web/ builds.
 //
-//go:generate go tool -modfile=../../../tools/tools.mod esbuild web/live.ts web/nodes.ts web/style.css web/mark.icon.svg --bundle --minify --format=esm --target=es2020,safari14.1,chrome87,firefox78 --charset=utf8 --loader:.icon.svg=copy --legal-comments=none --log-level=warning --outdir=dist
+//go:generate go tool -modfile=../../../tools/tools.mod esbuild web/live.ts web/nodes.ts web/plain.ts web/style.css web/mark.icon.svg --bundle --minify --format=esm --target=es2020,safari14.1,chrome87,firefox78 --charset=utf8 --loader:.icon.svg=copy --legal-comments=none --log-level=warning --outdir=dist
 
 //go:embed dist
 var dist embed.FS

@@ -14,6 +14,7 @@ import (
 	"dongthanh/streamer/internal/accounts"
 	"dongthanh/streamer/internal/api"
 	"dongthanh/streamer/internal/store"
+	"dongthanh/streamer/internal/webcert"
 )
 
 // Records is the part of the store that the pages read.
@@ -25,16 +26,28 @@ type Records interface {
 	Sessions(ctx context.Context, before string, limit int) ([]store.Session, error)
 }
 
+// Trust is what the pages tell about the certificates that browsers see; a *webcert.Keeper is one.
+type Trust interface {
+	// Authority is the streamer's own; nil: it vouches for nothing here.
+	Authority() *webcert.Authority
+	// Own reports whether a connection to a server name is shown a certificate of that authority.
+	Own(server string) bool
+	// Public is a name by which browsers know the certificate without any help; empty: there is none.
+	Public() string
+}
+
 // Options are what the console needs; all are required.
 type Options struct {
 	Accounts *accounts.Accounts
 	Store    Records
+	Trust    Trust
 	Version  string // shown at the foot of each page
-	Secure   bool   // served over https: decides the name of the cookie
 	Log      *slog.Logger
 }
 
-type console struct {
+// Console is the pages, as an http.Handler.
+type Console struct {
+	http.Handler
 	Options
 	assets *assets
 	pages  map[string]pages // by language
@@ -42,8 +55,8 @@ type console struct {
 
 // New returns the handler of every page. Its caller puts on the headers that keep browsers safe and refuses forms
 // that come from another site.
-func New(o Options) http.Handler {
-	c := &console{Options: o, assets: newAssets()}
+func New(o Options) *Console {
+	c := &Console{Options: o, assets: newAssets()}
 	c.pages = parsePages(c.assets)
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", c.signedIn(func(w http.ResponseWriter, r *http.Request, _ accounts.Principal) { redirect(w, r, "/live") }))
@@ -54,15 +67,18 @@ func New(o Options) http.Handler {
 	mux.HandleFunc("GET /live", c.signedIn(c.live))
 	mux.HandleFunc("GET /nodes", c.signedIn(c.nodes))
 	mux.HandleFunc("GET /sessions", c.signedIn(c.sessions))
+	mux.HandleFunc("GET /ca", c.ca)
+	mux.HandleFunc("GET /ca/{file}", c.caFile)
 	mux.Handle("GET /assets/", c.assets)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		c.render(w, r, http.StatusNotFound, "fault", page{Title: "fault.lost", Body: "fault.lost_hint"})
 	})
-	return mux
+	c.Handler = mux
+	return c
 }
 
 // signedIn lets a request pass that brings a person's cookie, and sends all others to the login page.
-func (c *console) signedIn(next func(http.ResponseWriter, *http.Request, accounts.Principal)) http.HandlerFunc {
+func (c *Console) signedIn(next func(http.ResponseWriter, *http.Request, accounts.Principal)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		p, ok := c.who(r)
 		if !ok {
@@ -78,8 +94,8 @@ func (c *console) signedIn(next func(http.ResponseWriter, *http.Request, account
 }
 
 // who returns the person of a request's cookie.
-func (c *console) who(r *http.Request) (accounts.Principal, bool) {
-	cookie, err := r.Cookie(api.CookieName(c.Secure))
+func (c *Console) who(r *http.Request) (accounts.Principal, bool) {
+	cookie, err := r.Cookie(api.CookieName(r))
 	if err != nil {
 		return accounts.Principal{}, false
 	}
@@ -99,7 +115,7 @@ type nodesBody struct {
 }
 
 // nodes shows the page that its script fills.
-func (c *console) nodes(w http.ResponseWriter, r *http.Request, p accounts.Principal) {
+func (c *Console) nodes(w http.ResponseWriter, r *http.Request, p accounts.Principal) {
 	list, err := c.Store.Zones(r.Context())
 	if err != nil {
 		c.fail(w, r, err)

@@ -11,7 +11,6 @@ import (
 	"golang.org/x/net/html"
 
 	"dongthanh/internal/zone"
-	"dongthanh/streamer/internal/api"
 )
 
 // pagesOfAll are the pages of who is signed in.
@@ -104,7 +103,8 @@ func TestLoginCookie(t *testing.T) {
 			t.Fatalf("secure %v: %d cookies, want 1", secure, len(cookies))
 		}
 		c := cookies[0]
-		if c.Name != api.CookieName(secure) || !c.HttpOnly || c.Secure != secure || c.SameSite != http.SameSiteStrictMode || c.Path != "/" {
+		name := map[bool]string{true: "__Host-dongthanh", false: "dongthanh"}[secure]
+		if c.Name != name || !c.HttpOnly || c.Secure != secure || c.SameSite != http.SameSiteStrictMode || c.Path != "/" {
 			t.Errorf("secure %v: cookie %v", secure, c)
 		}
 	}

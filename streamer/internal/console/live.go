@@ -43,7 +43,7 @@ type zoneBox struct {
 }
 
 // live shows the page to speak from. What it may not do is not offered, but it is the API that refuses.
-func (c *console) live(w http.ResponseWriter, r *http.Request, p accounts.Principal) {
+func (c *Console) live(w http.ResponseWriter, r *http.Request, p accounts.Principal) {
 	body, err := c.zones(r.Context(), p.Zone)
 	if err != nil {
 		c.fail(w, r, err)
@@ -55,7 +55,7 @@ func (c *console) live(w http.ResponseWriter, r *http.Request, p accounts.Princi
 }
 
 // zones reads the tree at and beneath within.
-func (c *console) zones(ctx context.Context, within zone.Zone) (liveBody, error) {
+func (c *Console) zones(ctx context.Context, within zone.Zone) (liveBody, error) {
 	list, err := c.Store.Zones(ctx)
 	if err != nil {
 		return liveBody{}, err

@@ -22,6 +22,7 @@ type page struct {
 	Who      *accounts.Principal // nil: nobody is signed in
 	Language string
 	Path     string // of this page, to which a change of language returns
+	Plain    bool   // came by plain http from another machine: no cookie may be set
 	Version  string
 	Texts    map[string]string // handed to the page's script
 	Body     any
@@ -39,7 +40,7 @@ func parsePages(a *assets) map[string]pages {
 	for _, language := range languages() {
 		say := table(language).say
 		set := pages{}
-		for _, name := range []string{"login", "live", "nodes", "sessions", "fault"} {
+		for _, name := range []string{"login", "live", "nodes", "sessions", "ca", "plain", "fault"} {
 			set[name] = template.Must(template.New(name).
 				Funcs(template.FuncMap{"t": say, "asset": a.url}).
 				ParseFS(templates, "templates/layout.html", "templates/"+name+".html"))
@@ -50,10 +51,10 @@ func parsePages(a *assets) map[string]pages {
 }
 
 // render writes a page in the language that the visitor has chosen.
-func (c *console) render(w http.ResponseWriter, r *http.Request, status int, name string, p page) {
+func (c *Console) render(w http.ResponseWriter, r *http.Request, status int, name string, p page) {
 	p.Language, p.Version = languageOf(r), c.Version
 	p.Path = home(r.URL.Path)
-	if p.Who == nil {
+	if p.Who == nil && p.Path != "/ca" {
 		p.Path = "/login"
 	}
 	p.Texts = map[string]string{}
@@ -79,7 +80,7 @@ func (c *console) render(w http.ResponseWriter, r *http.Request, status int, nam
 }
 
 // fail answers that something of ours went wrong.
-func (c *console) fail(w http.ResponseWriter, r *http.Request, err error) {
+func (c *Console) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if r.Context().Err() == nil {
 		c.Log.Error("console", "method", r.Method, "path", r.URL.Path, "error", err)
 	}
@@ -90,7 +91,7 @@ func (c *console) fail(w http.ResponseWriter, r *http.Request, err error) {
 // nobody can be sent elsewhere by a link.
 func home(path string) string {
 	switch path {
-	case "/nodes", "/sessions":
+	case "/nodes", "/sessions", "/ca":
 		return path
 	}
 	return "/live"

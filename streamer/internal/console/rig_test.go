@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 	"golang.org/x/net/html"
 
@@ -19,6 +20,7 @@ import (
 	"dongthanh/streamer/internal/accounts"
 	"dongthanh/streamer/internal/console"
 	"dongthanh/streamer/internal/store"
+	"dongthanh/streamer/internal/webcert"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -33,7 +35,9 @@ const (
 type rig struct {
 	t      *testing.T
 	store  *store.Store
+	certs  *webcert.Keeper
 	server *httptest.Server
+	plain  *httptest.Server // what plain http from other machines gets
 }
 
 func newRig(t *testing.T, secure bool) *rig {
@@ -65,13 +69,19 @@ func newRig(t *testing.T, secure bool) *rig {
 		}
 	}
 	r := &rig{t: t, store: st}
-	handler := console.New(console.Options{Accounts: people, Store: st, Version: "v1.2.3", Secure: secure, Log: slog.New(slog.DiscardHandler)})
+	r.certs, err = webcert.Open(webcert.Options{Dir: t.TempDir(), Now: time.Now, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	handler := console.New(console.Options{Accounts: people, Store: st, Trust: r.certs, Version: "v1.2.3", Log: slog.New(slog.DiscardHandler)})
 	if secure {
 		r.server = httptest.NewTLSServer(handler)
 	} else {
 		r.server = httptest.NewServer(handler)
 	}
+	r.plain = httptest.NewServer(handler.Plain())
 	t.Cleanup(func() {
+		r.plain.Close()
 		r.server.Close()
 		if err := st.Close(); err != nil {
 			t.Error(err)

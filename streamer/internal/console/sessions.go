@@ -42,7 +42,7 @@ type sessionList struct {
 }
 
 // sessions lists broadcasts, newest first.
-func (c *console) sessions(w http.ResponseWriter, r *http.Request, p accounts.Principal) {
+func (c *Console) sessions(w http.ResponseWriter, r *http.Request, p accounts.Principal) {
 	before := r.URL.Query().Get("before")
 	list, next, err := c.recent(r.Context(), p, before)
 	if err != nil {
@@ -59,7 +59,7 @@ func (c *console) sessions(w http.ResponseWriter, r *http.Request, p accounts.Pr
 }
 
 // recent returns a page of the sessions that p may see, and the cursor of the next page.
-func (c *console) recent(ctx context.Context, p accounts.Principal, before string) (list []store.Session, next string, err error) {
+func (c *Console) recent(ctx context.Context, p accounts.Principal, before string) (list []store.Session, next string, err error) {
 	for read := 0; read < mostRead; read += rowsAPage {
 		batch, err := c.Store.Sessions(ctx, before, rowsAPage)
 		if err != nil {

@@ -18,9 +18,10 @@ type loginForm struct {
 	Next  string // the page that the login leads to
 	Name  string // as typed before
 	Error string // a whole sentence; empty: none
+	CA    bool   // the browser may have warned of our certificate
 }
 
-func (c *console) login(w http.ResponseWriter, r *http.Request) {
+func (c *Console) login(w http.ResponseWriter, r *http.Request) {
 	next := home(r.URL.Query().Get("next"))
 	if _, ok := c.who(r); ok {
 		redirect(w, r, next)
@@ -29,12 +30,13 @@ func (c *console) login(w http.ResponseWriter, r *http.Request) {
 	c.showLogin(w, r, http.StatusOK, loginForm{Next: next})
 }
 
-func (c *console) showLogin(w http.ResponseWriter, r *http.Request, status int, f loginForm) {
+func (c *Console) showLogin(w http.ResponseWriter, r *http.Request, status int, f loginForm) {
+	f.CA = r.TLS != nil && c.Trust.Own(r.TLS.ServerName)
 	c.render(w, r, status, "login", page{Title: "login.title", Body: f})
 }
 
 // signIn takes the login page's form; it works without a script.
-func (c *console) signIn(w http.ResponseWriter, r *http.Request) {
+func (c *Console) signIn(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 	say := table(languageOf(r)).say
 	if err := r.ParseForm(); err != nil {
@@ -48,7 +50,7 @@ func (c *console) signIn(w http.ResponseWriter, r *http.Request) {
 	status := http.StatusUnauthorized
 	switch {
 	case err == nil:
-		http.SetCookie(w, api.Cookie(c.Secure, in.Token, in.Expires))
+		http.SetCookie(w, api.Cookie(r, in.Token, in.Expires))
 		redirect(w, r, form.Next)
 		return
 	case errors.Is(err, accounts.ErrCredentials):
@@ -67,8 +69,8 @@ func (c *console) signIn(w http.ResponseWriter, r *http.Request) {
 }
 
 // dropLogin ends the login that a request brings, so that tokens rotate and nothing is left behind.
-func (c *console) dropLogin(r *http.Request) {
-	cookie, err := r.Cookie(api.CookieName(c.Secure))
+func (c *Console) dropLogin(r *http.Request) {
+	cookie, err := r.Cookie(api.CookieName(r))
 	if err != nil {
 		return
 	}
@@ -77,18 +79,18 @@ func (c *console) dropLogin(r *http.Request) {
 	}
 }
 
-func (c *console) signOut(w http.ResponseWriter, r *http.Request) {
+func (c *Console) signOut(w http.ResponseWriter, r *http.Request) {
 	c.dropLogin(r)
-	http.SetCookie(w, api.NoCookie(c.Secure))
+	http.SetCookie(w, api.NoCookie(r))
 	redirect(w, r, "/login")
 }
 
 // languageCookie remembers the language for a year; scripts of the page have no use for it.
-func (c *console) language(w http.ResponseWriter, r *http.Request) {
+func (c *Console) language(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 	http.SetCookie(w, &http.Cookie{
 		Name: languageCookie, Value: known(r.PostFormValue("to")), Path: "/", MaxAge: int((365 * 24 * time.Hour).Seconds()),
-		Secure: c.Secure, HttpOnly: true, SameSite: http.SameSiteLaxMode,
+		Secure: r.TLS != nil, HttpOnly: true, SameSite: http.SameSiteLaxMode,
 	})
 	redirect(w, r, home(r.PostFormValue("next"))) // who is not signed in is sent on to the login page
 }

@@ -44,8 +44,12 @@ func known(language string) string {
 	return vietnamese
 }
 
-// languageOf is what the visitor has chosen; Vietnamese until then, whatever the browser was installed in.
+// languageOf is what the visitor has chosen; Vietnamese until then, whatever the browser was installed in. Where no
+// cookie may be set, the address tells.
 func languageOf(r *http.Request) string {
+	if chosen := r.URL.Query().Get("lang"); chosen != "" && r.Method == http.MethodGet {
+		return known(chosen)
+	}
 	cookie, err := r.Cookie(languageCookie)
 	if err != nil {
 		return vietnamese

@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
@@ -19,9 +20,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
 	"dongthanh/internal/testkit"
+	"dongthanh/streamer/internal/webcert"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -32,6 +35,7 @@ const limit = 10 * time.Second
 // served is a running server.
 type served struct {
 	*Server
+	certs  *webcert.Keeper
 	t      *testing.T
 	client *http.Client
 	cancel context.CancelFunc
@@ -44,7 +48,7 @@ func serve(t *testing.T, cfg Config, handler http.HandlerFunc, change ...func(*S
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &served{t: t, client: &http.Client{Transport: &http.Transport{}}, cancel: cancel, ended: make(chan error, 1)}
-	s.Server = New(ctx, cfg, handler, slog.New(slog.NewTextHandler(&s.log, nil)))
+	s.Server, s.certs = build(t, ctx, cfg, handler, slog.New(slog.NewTextHandler(&s.log, nil)))
 	for _, c := range change {
 		c(s.Server)
 	}
@@ -60,6 +64,36 @@ func serve(t *testing.T, cfg Config, handler http.HandlerFunc, change ...func(*S
 		}
 	})
 	return s
+}
+
+// build makes a server with real certificates that does not run yet. What comes by plain http from elsewhere gets 403.
+func build(t *testing.T, ctx context.Context, cfg Config, handler http.HandlerFunc, log *slog.Logger) (*Server, *webcert.Keeper) {
+	t.Helper()
+	reg := prometheus.NewRegistry()
+	certs, err := webcert.Open(webcert.Options{Config: cfg.TLS, Dir: t.TempDir(), Now: time.Now, Log: log, Metrics: reg})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := New(ctx, Options{Config: cfg, Certificates: certs, Handler: handler, Plain: http.HandlerFunc(refuse), Log: log, Metrics: reg})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, certs
+}
+
+// refuse stands for what answers plain http, and tells what a request brought with it.
+func refuse(w http.ResponseWriter, r *http.Request) {
+	w.WriteHeader(http.StatusForbidden)
+	fmt.Fprintf(w, "plain %s cookies=%d authorization=%q", r.Host, len(r.Cookies()), r.Header.Get("Authorization"))
+}
+
+// trusting is a client that knows the server's own authority, and no connection of another test.
+func (s *served) trusting(version uint16) *http.Client {
+	pool := x509.NewCertPool()
+	pool.AddCert(s.certs.Authority().Certificate)
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MaxVersion: version}, ForceAttemptHTTP2: true}
+	s.t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 }
 
 // end ends Run and returns its answer, the first time.
@@ -80,7 +114,7 @@ func (s *served) end() error {
 func (s *served) do(method, path string, body io.Reader, headers ...string) (*http.Response, string) {
 	s.t.Helper()
 	scheme := "http"
-	if s.cfg.TLS.Cert != "" {
+	if s.o.Config.TLS.Cert != "" {
 		scheme = "https"
 	}
 	r, err := http.NewRequestWithContext(s.t.Context(), method, scheme+"://"+s.Addr().String()+path, body)
@@ -106,7 +140,7 @@ func (s *served) do(method, path string, body io.Reader, headers ...string) (*ht
 func hello(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "xin chào") }
 
 // certificate makes a certificate of its own for 127.0.0.1 and returns its files and who trusts it.
-func certificate(t *testing.T) (TLSConfig, *x509.CertPool) {
+func certificate(t *testing.T) (webcert.Config, *x509.CertPool) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -125,7 +159,7 @@ func certificate(t *testing.T) (TLSConfig, *x509.CertPool) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	c := TLSConfig{Cert: filepath.Join(dir, "cert.pem"), Key: filepath.Join(dir, "key.pem")}
+	c := webcert.Config{Cert: filepath.Join(dir, "cert.pem"), Key: filepath.Join(dir, "key.pem")}
 	for path, block := range map[string]*pem.Block{c.Cert: {Type: "CERTIFICATE", Bytes: der}, c.Key: {Type: "PRIVATE KEY", Bytes: private}} {
 		if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
 			t.Fatal(err)

@@ -87,7 +87,7 @@ func TestStreamAloneEndsAtOnce(t *testing.T) {
 
 // TestSlow: who sends a request byte by byte loses the connection.
 func TestSlow(t *testing.T) {
-	if s := New(t.Context(), DefaultConfig(), http.HandlerFunc(hello), slog.New(slog.DiscardHandler)); s.http.ReadHeaderTimeout != headerWait || s.bodyWait != bodyWait || s.http.MaxHeaderBytes != maxHeader {
+	if s, _ := build(t, t.Context(), DefaultConfig(), hello, slog.New(slog.DiscardHandler)); s.http.ReadHeaderTimeout != headerWait || s.bodyWait != bodyWait || s.http.MaxHeaderBytes != maxHeader {
 		t.Errorf("limits %v, %v, %d", s.http.ReadHeaderTimeout, s.bodyWait, s.http.MaxHeaderBytes)
 	}
 	read := make(chan error, 1)
@@ -169,7 +169,7 @@ func TestMalformed(t *testing.T) {
 
 // TestServeFails: a listener that breaks ends Run with its error.
 func TestServeFails(t *testing.T) {
-	s := New(t.Context(), Config{Listen: "127.0.0.1:0"}, http.HandlerFunc(hello), slog.New(slog.DiscardHandler))
+	s, _ := build(t, t.Context(), Config{Listen: "127.0.0.1:0"}, hello, slog.New(slog.DiscardHandler))
 	if s.Addr() != nil {
 		t.Errorf("address before Listen: %v", s.Addr())
 	}

@@ -1,5 +1,6 @@
-// Package web is the streamer's HTTP server for people and machines: it binds the addresses, holds timeouts and
-// limits, and puts on every answer what keeps a browser safe. What is served is its caller's: api, console, public.
+// Package web is the streamer's HTTP server for people and machines: it binds the addresses, tells https from plain
+// http, which it keeps to loopback, holds timeouts and limits, and puts on every answer what keeps a browser safe. What
+// is served is its caller's: api, console, public.
 package web
 
 import (
@@ -10,62 +11,37 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"os"
-	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"dongthanh/internal/config"
+	"dongthanh/streamer/internal/webcert"
 )
 
 // Config is the streamer's http section.
 type Config struct {
-	// Listen is host:port. Without tls it is bound on loopback only, on both address families when it has no host:
-	// browsers give a page on any other plain address no microphone, and a password would cross the network in clear.
-	Listen string    `yaml:"listen"`
-	TLS    TLSConfig `yaml:"tls"`
+	// Listen is host:port; without a host every address of this machine. One port speaks both: https everywhere, and
+	// plain http too where both ends are on loopback. Browsers give a page on any other plain address no microphone, and
+	// a password would cross the network in clear.
+	Listen string         `yaml:"listen"`
+	TLS    webcert.Config `yaml:"tls"`
 }
 
-// TLSConfig is where the certificate comes from.
-type TLSConfig struct {
-	Cert string `yaml:"cert"` // PEM file with the chain, leaf first
-	Key  string `yaml:"key"`  // PEM file
-	ACME string `yaml:"acme_domain"`
-}
-
-// DefaultConfig serves on loopback.
-func DefaultConfig() Config { return Config{Listen: ":8080"} }
+// DefaultConfig serves on every address.
+func DefaultConfig() Config { return Config{Listen: ":8080", TLS: webcert.DefaultConfig()} }
 
 // Validate reports what cannot work.
 func (c Config) Validate() []config.Fault {
-	var faults []config.Fault
 	if err := config.CheckListen(c.Listen); err != nil {
-		return append(faults, config.Faultf("listen", "%v", err))
+		return []config.Fault{config.Faultf("listen", "%v", err)}
 	}
-	if (c.TLS.Cert == "") != (c.TLS.Key == "") {
-		faults = append(faults, config.Faultf("tls", "cert and key go together"))
-	}
-	if c.TLS.ACME != "" {
-		faults = append(faults, config.Faultf("tls.acme_domain", "this version takes certificates from files only: set tls.cert and tls.key"))
-	}
-	if c.TLS.Cert == "" && !loopbackOnly(c.Listen) {
-		faults = append(faults, config.Faultf("listen", "%s is not loopback, where browsers refuse the microphone to plain http: set tls.cert and tls.key", c.Listen))
-	}
-	return faults
-}
-
-// loopbackOnly reports whether an address without TLS keeps to this machine; one without a host will.
-func loopbackOnly(listen string) bool {
-	host, _, err := net.SplitHostPort(listen)
-	if err != nil || host == "" || host == "localhost" {
-		return err == nil
-	}
-	a, err := netip.ParseAddr(host)
-	return err == nil && a.IsLoopback()
+	return nil
 }
 
 // Limits of one request and one connection.
@@ -75,41 +51,67 @@ const (
 	idleWait     = 2 * time.Minute
 	shutdownWait = 2 * time.Second
 	maxHeader    = 16 << 10
+	maxStreams   = 64 // of one HTTP/2 connection
 )
+
+// Certificates are the https certificates; a *webcert.Keeper is one.
+type Certificates interface {
+	TLSConfig() *tls.Config
+	// Own reports whether a connection to a server name is shown a certificate that browsers do not know by themselves.
+	Own(server string) bool
+}
+
+// Options are what a Server needs; all are required.
+type Options struct {
+	Config       Config
+	Certificates Certificates
+	Handler      http.Handler // answers https, and plain http on loopback
+	// Plain answers plain http from other machines. It must neither read nor set cookies nor take secrets: anyone on the
+	// way reads and changes what passes.
+	Plain   http.Handler
+	Log     *slog.Logger
+	Metrics prometheus.Registerer
+}
 
 // Server is the HTTP server.
 type Server struct {
-	cfg       Config
-	log       *slog.Logger
+	o         Options
 	http      http.Server
-	listeners []net.Listener
-	bodyWait  time.Duration
+	listeners []*sorter
+	refused   *prometheus.CounterVec
+
+	// Bounds, which tests change.
+	bodyWait, firstWait time.Duration
+	maxOpen, maxOfOne   int
 }
 
-// New makes a server for handler. ctx is what requests inherit: long ones, such as event streams, end with it.
-func New(ctx context.Context, cfg Config, handler http.Handler, log *slog.Logger) *Server {
-	s := &Server{cfg: cfg, log: log, bodyWait: bodyWait}
+// New makes a server. ctx is what requests inherit: long ones, such as event streams, end with it.
+func New(ctx context.Context, o Options) (*Server, error) {
+	s := &Server{o: o, bodyWait: bodyWait, firstWait: headerWait, maxOpen: maxOpen, maxOfOne: maxOpenOfOne}
+	s.refused = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "dongthanh_streamer_http_connections_refused_total",
+		Help: "Connections to http.listen that were closed unserved: full, address (too many of one), silent (sent nothing).",
+	}, []string{"reason"})
+	for _, reason := range []string{"full", "address", "silent"} {
+		s.refused.WithLabelValues(reason) // shown from the start
+	}
+	if err := o.Metrics.Register(s.refused); err != nil {
+		return nil, fmt.Errorf("register metrics of http: %w", err)
+	}
 	s.http = http.Server{
-		Handler:           s.guard(handler),
-		ReadHeaderTimeout: headerWait,
+		Handler:           s.guard(),
+		ReadHeaderTimeout: headerWait, // of the TLS handshake too
 		IdleTimeout:       idleWait,
 		MaxHeaderBytes:    maxHeader,
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
 		BaseContext:       func(net.Listener) context.Context { return ctx },
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		ErrorLog:          slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
 	}
-	return s
+	return s, nil
 }
 
 // Listen binds the addresses, so that a port in use stops the program before anything else has started.
 func (s *Server) Listen() error {
-	var tlsConfig *tls.Config
-	if s.cfg.TLS.Cert != "" {
-		pair, err := tls.LoadX509KeyPair(s.cfg.TLS.Cert, s.cfg.TLS.Key)
-		if err != nil {
-			return fmt.Errorf("http.tls: %w", err)
-		}
-		tlsConfig = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
-	}
 	for i, address := range s.addresses() {
 		if i > 0 && strings.HasSuffix(address, ":0") { // the system has chosen for the first family
 			address = strings.TrimSuffix(address, "0") + strconv.Itoa(s.Addr().(*net.TCPAddr).Port)
@@ -122,19 +124,25 @@ func (s *Server) Listen() error {
 			s.closeAll()
 			return fmt.Errorf("http.listen: %w", listenError(address, err))
 		}
-		if tlsConfig != nil {
-			l = tls.NewListener(l, tlsConfig)
-		}
-		s.listeners = append(s.listeners, l)
+		s.listeners = append(s.listeners, s.sorted(l))
 	}
+	if s.o.Config.TLS.ACMEListen == "" {
+		return nil
+	}
+	l, err := net.Listen("tcp", s.o.Config.TLS.ACMEListen)
+	if err != nil {
+		s.closeAll()
+		return fmt.Errorf("http.tls.acme_listen: %w", listenError(s.o.Config.TLS.ACMEListen, err))
+	}
+	s.listeners = append(s.listeners, s.sorted(l))
 	return nil
 }
 
 // addresses are what Listen binds.
 func (s *Server) addresses() []string {
-	host, port, err := net.SplitHostPort(s.cfg.Listen)
-	if err != nil || s.cfg.TLS.Cert != "" || (host != "" && host != "localhost") {
-		return []string{s.cfg.Listen}
+	host, port, err := net.SplitHostPort(s.o.Config.Listen)
+	if err != nil || host != "localhost" {
+		return []string{s.o.Config.Listen}
 	}
 	return []string{net.JoinHostPort("127.0.0.1", port), net.JoinHostPort("::1", port)}
 }
@@ -156,15 +164,19 @@ func (s *Server) Addr() net.Addr {
 	return s.listeners[0].Addr()
 }
 
-// URL is where a browser on this machine finds the first address; empty before Listen.
+// URL is where a browser on this machine finds the console; empty before Listen.
 func (s *Server) URL() string {
-	switch {
-	case s.Addr() == nil:
+	if s.Addr() == nil {
 		return ""
-	case s.cfg.TLS.Cert != "":
-		return "https://" + s.Addr().String()
 	}
-	return "http://" + s.Addr().String()
+	a := s.Addr().(*net.TCPAddr)
+	switch ip := addrOf(a); {
+	case ip.IsUnspecified():
+		return "http://localhost:" + strconv.Itoa(a.Port)
+	case ip.IsLoopback():
+		return "http://" + a.String()
+	}
+	return "https://" + a.String()
 }
 
 // Run serves until ctx ends, gives requests 2 s to finish, and cuts the connections of those that have not.
@@ -196,38 +208,4 @@ func (s *Server) closeAll() {
 	for _, l := range s.listeners {
 		_ = l.Close() // nothing was served on it yet
 	}
-}
-
-// guard adds to every answer what keeps browsers safe, refuses what comes from another site and bodies that trickle in,
-// and survives a handler that panics.
-func (s *Server) guard(next http.Handler) http.Handler {
-	crossOrigin := http.NewCrossOriginProtection()
-	crossOrigin.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		http.Error(w, "Yêu cầu đến từ một trang khác và bị từ chối.", http.StatusForbidden)
-	}))
-	protected := crossOrigin.Handler(next)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		defer func() {
-			if v := recover(); v != nil {
-				if err, ok := v.(error); ok && errors.Is(err, http.ErrAbortHandler) {
-					panic(v)
-				}
-				s.log.Error("http handler panicked", "method", r.Method, "path", r.URL.Path, "panic", v, "stack", string(debug.Stack()))
-				http.Error(w, "Hệ thống gặp lỗi. Hãy thử lại.", http.StatusInternalServerError)
-			}
-		}()
-		h := w.Header()
-		h.Set("Content-Security-Policy", "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'")
-		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("Referrer-Policy", "same-origin")
-		h.Set("Cross-Origin-Opener-Policy", "same-origin")
-		h.Set("Permissions-Policy", "microphone=(self), camera=(), geolocation=()")
-		if s.cfg.TLS.Cert != "" {
-			h.Set("Strict-Transport-Security", "max-age=31536000")
-		}
-		if r.ContentLength != 0 {
-			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.bodyWait)) // a real connection has one
-		}
-		protected.ServeHTTP(w, r)
-	})
 }

@@ -1,0 +1,1 @@
+var e=document.getElementById("secure"),t=document.getElementById("trusted"),o,n=(o=e??t)==null?void 0:o.dataset.probe;n&&fetch(n,{mode:"no-cors",cache:"no-store",credentials:"omit"}).then(()=>{e&&location.replace(e.href),t&&(t.hidden=!1)},()=>{});
