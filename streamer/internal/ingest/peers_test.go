@@ -21,8 +21,8 @@ func TestLineOfRealPeers(t *testing.T) {
 	)
 	for _, c := range []struct {
 		name, recipe, program, input string
-		srtp                   bool
-		end                    LineReason
+		srtp                         bool
+		end                          LineReason
 	}{
 		{"ffmpeg", "ffmpeg-rtp", "ffmpeg", ffmpegTone, false, LineGoodbye},
 		{"ffmpeg in stereo", "ffmpeg-rtp", "ffmpeg", ffmpegTone + " -ac 2", false, LineGoodbye},

@@ -14,37 +14,21 @@ import (
 	"time"
 
 	"dongthanh/codec"
+	"dongthanh/streamer/internal/ffmpeg"
 )
 
 const (
 	// decodeWait bounds a decoding by the wall clock. Two hours of AAC take half a minute on a small server.
 	decodeWait = 5 * time.Minute
+	// decodeCPU is less, for a machine with nothing else to do.
+	decodeCPU = 4 * time.Minute
 	// missing is how much shorter than declared a file may sound.
 	missing = 0.05 // seconds
 
-	saidBytes  = 4 << 10 // of ffmpeg's complaints, which a bad file can repeat without end
-	saidLogged = 400
+	saidLogged = 400 // of ffmpeg's complaints
 
 	wavHeader = 44
 )
-
-// decoders are all that ffmpeg may use: what the containers hold in practice. A small part of ffmpeg meets outside bytes.
-const decoders = "opus,libopus,vorbis,flac,mp3,mp3float,aac,alac,amrnb,amrwb,libopencore_amrnb,libopencore_amrwb"
-
-// arguments never hold anything from outside: the demuxer is one of ours, the file comes as standard input. It is opened
-// anew by its /proc name, since ffmpeg does not seek in a pipe and M4A files begin at their end.
-func arguments(demuxer string) []string {
-	args := []string{"-nostdin", "-hide_banner", "-loglevel", "error", "-threads", "1"}
-	if demuxer != formatMP3.demuxer() { // where tags behind the sound, such as APEv2, look like broken frames
-		args = append(args, "-xerror") // the first frame that cannot be decoded ends it
-	}
-	return append(args,
-		"-protocol_whitelist", "file,pipe", "-codec_whitelist", decoders,
-		"-f", demuxer, "-i", "file:/proc/self/fd/0",
-		"-map", "0:a:0", "-vn", "-sn", "-dn", "-map_metadata", "-1", "-filter_threads", "1",
-		"-ac", "1", "-ar", "48000", "-c:a", "pcm_s16le", "-f", "s16le", "pipe:1",
-	)
-}
 
 // decode writes the sound of in to out as a WAV file of 48 kHz, mono, 16 bits, and measures it. A child process does it,
 // which may use little and is killed with its group when ctx ends, when it takes too long, or when the sound is too long.
@@ -55,34 +39,23 @@ func (l *Library) decode(ctx context.Context, in, out *os.File, demuxer string) 
 	}
 	run, cancel := context.WithTimeoutCause(ctx, l.wait, errSlow)
 	defer cancel()
-	said := &head{most: saidBytes}
-	cmd := exec.CommandContext(run, program, arguments(demuxer)...)
-	cmd.Env = []string{"LC_ALL=C"} // of ours nothing: FFREPORT would make it write files
-	cmd.Dir = "/"
-	cmd.Stdin, cmd.Stderr = in, said
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	cmd.WaitDelay = time.Second
-	sound, err := cmd.StdoutPipe()
+	strict := demuxer != formatMP3.demuxer() // where tags behind the sound, such as APEv2, look like broken frames
+	child, err := ffmpeg.Start(run, program, ffmpeg.File(demuxer, strict), in, decodeCPU, l.log)
 	if err != nil {
-		return 0, 0, fmt.Errorf("start ffmpeg: %w", err)
+		return 0, 0, err
 	}
-	if err := cmd.Start(); err != nil {
-		return 0, 0, fmt.Errorf("start ffmpeg: %w", err)
-	}
-	restrict(cmd.Process.Pid, l.log)
-	seconds, lufs, err = l.take(sound, out)
+	seconds, lufs, err = l.take(child.Sound, out)
 	if err != nil && !errors.Is(err, ErrEmpty) { // also a full disk: it must not decode on
 		cancel()
 	}
-	ended := cmd.Wait()
+	ended := child.Wait()
 	switch {
 	case ctx.Err() != nil:
 		return 0, 0, context.Cause(ctx)
 	case errors.Is(context.Cause(run), ErrSlow):
 		return 0, 0, errSlow
 	case ended != nil && (err == nil || errors.Is(err, ErrEmpty)):
-		return 0, 0, l.complaint(ended, said.String())
+		return 0, 0, l.complaint(ended, child.Said())
 	}
 	return seconds, lufs, err
 }
@@ -129,15 +102,4 @@ func (l *Library) complaint(ended error, said string) error {
 		return errNoSound
 	}
 	return &Refusal{fmt.Errorf("%w: %w", ErrDamaged, ended), errDamaged.message}
-}
-
-// head keeps the first bytes of what is written to it.
-type head struct {
-	strings.Builder
-	most int
-}
-
-func (h *head) Write(p []byte) (int, error) {
-	_, _ = h.Builder.Write(p[:min(len(p), h.most-h.Len())])
-	return len(p), nil
 }

@@ -46,6 +46,19 @@ func (f format) demuxer() string {
 	return ""
 }
 
+// Demuxer returns ffmpeg's name for what begins with head, some 64 bytes, or "" if it is no sound that is known. What
+// begins within a frame, as radio does, is not recognised.
+func Demuxer(head []byte) string {
+	switch f := formatOf(head); {
+	case f == formatWAV && bytes.HasPrefix(head, []byte("RIFF")):
+		return "wav"
+	case bytes.HasPrefix(head, []byte("ID3")):
+		return formatMP3.demuxer()
+	default:
+		return f.demuxer()
+	}
+}
+
 const (
 	sniffBytes = 64
 	// maxParts bounds the pages or boxes of a file: two hours in pages of 20 ms are 360 000.

@@ -1,8 +1,11 @@
 //go:build !linux
 
-package library
+package ffmpeg
 
-import "log/slog"
+import (
+	"log/slog"
+	"time"
+)
 
 // restrict does nothing: only Linux can bound another process. The wall clock still does.
-func restrict(int, *slog.Logger) {}
+func restrict(int, time.Duration, *slog.Logger) {}
