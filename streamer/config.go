@@ -8,6 +8,7 @@ import (
 	"dongthanh/internal/health"
 	"dongthanh/streamer/internal/ingest"
 	"dongthanh/streamer/internal/membership"
+	"dongthanh/streamer/internal/radio"
 	"dongthanh/streamer/internal/recording"
 	"dongthanh/streamer/internal/session"
 	"dongthanh/streamer/internal/web"
@@ -18,6 +19,7 @@ type Config struct {
 	HTTP     web.Config        `yaml:"http"`
 	WebRTC   ingest.Config     `yaml:"webrtc"`
 	Line     ingest.LineConfig `yaml:"line"`
+	Sources  radio.Config      `yaml:"sources"`
 	Admin    health.Config     `yaml:"admin"`
 	Nodes    cluster.Config    `yaml:"nodes"`
 	Redis    membership.Config `yaml:"redis"`

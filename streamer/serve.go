@@ -26,6 +26,7 @@ import (
 	"dongthanh/streamer/internal/library"
 	"dongthanh/streamer/internal/membership"
 	"dongthanh/streamer/internal/nodes"
+	"dongthanh/streamer/internal/radio"
 	"dongthanh/streamer/internal/recording"
 	"dongthanh/streamer/internal/session"
 	"dongthanh/streamer/internal/speech"
@@ -169,7 +170,7 @@ func (s *streamer) openNodes(ctx context.Context) (err error) {
 	}
 	s.sessions, err = session.NewManager(ctx, session.Options{
 		Config: s.cfg.Sessions, Records: s.store, Issuer: s.issuer, Sink: s.hub, Audience: s.picture,
-		Library: s.library, Lines: s.lines, Speaker: speech.New(s.log), Recorder: s.recorder, Now: root.Now, Log: s.log,
+		Library: s.library, Lines: s.lines, Speaker: speech.New(s.log), Radio: radio.New(s.cfg.Sources, s.log), Recorder: s.recorder, Now: root.Now, Log: s.log,
 	})
 	if err != nil {
 		return err

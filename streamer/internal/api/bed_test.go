@@ -34,6 +34,7 @@ import (
 	"dongthanh/streamer/internal/issuer"
 	"dongthanh/streamer/internal/library"
 	"dongthanh/streamer/internal/nodes"
+	"dongthanh/streamer/internal/radio"
 	"dongthanh/streamer/internal/recording"
 	"dongthanh/streamer/internal/session"
 	"dongthanh/streamer/internal/speech"
@@ -126,7 +127,7 @@ func newBed(t *testing.T) *bed {
 	cfg := session.DefaultConfig()
 	cfg.MicrophoneWait = time.Minute
 	b.sessions, err = session.NewManager(ctx, session.Options{
-		Config: cfg, Records: b.store, Issuer: b.issuer, Sink: hub, Audience: b.picture, Library: lib, Lines: b.lines, Speaker: speech.New(log), Now: now, Log: log,
+		Config: cfg, Records: b.store, Issuer: b.issuer, Sink: hub, Audience: b.picture, Library: lib, Lines: b.lines, Speaker: speech.New(log), Radio: radio.New(radio.Config{Allow: []string{"127.0.0.1/32"}}, log), Now: now, Log: log,
 		Recorder: b.recorder,
 	})
 	b.must(err)

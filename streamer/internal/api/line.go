@@ -7,6 +7,7 @@ import (
 	"dongthanh/streamer/internal/accounts"
 	"dongthanh/streamer/internal/ingest"
 	"dongthanh/streamer/internal/session"
+	"dongthanh/streamer/internal/store"
 )
 
 // lineOptions reads who may send to a line-in. Sound from beyond this machine that anybody on the way could forge has to
@@ -42,4 +43,12 @@ func tellLine(p accounts.Principal, s session.Session, to *sourceRequest) {
 	if class, ok := session.ParseClass(s.Class); ok && maySpeak(p, class, s.Zones) {
 		to.SDP = s.Line.SDP()
 	}
+}
+
+// sourceOf is the source of a session as its record tells it.
+func sourceOf(x store.Session) sourceRequest {
+	if x.SourceKind == session.SourceURL {
+		return sourceRequest{Kind: x.SourceKind, URL: x.Source}
+	}
+	return sourceRequest{Kind: x.SourceKind, Audio: x.Source}
 }

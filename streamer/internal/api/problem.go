@@ -12,6 +12,7 @@ import (
 	"dongthanh/streamer/internal/ingest"
 	"dongthanh/streamer/internal/library"
 	"dongthanh/streamer/internal/nodes"
+	"dongthanh/streamer/internal/radio"
 	"dongthanh/streamer/internal/session"
 	"dongthanh/streamer/internal/speech"
 	"dongthanh/streamer/internal/store"
@@ -97,6 +98,7 @@ func translate(err error) *problem {
 		tooLarge  *http.MaxBytesError
 		refusal   *library.Refusal
 		fault     *accounts.Fault
+		address   *radio.Refusal
 	)
 	switch {
 	case errors.As(err, &p):
@@ -115,6 +117,10 @@ func translate(err error) *problem {
 		return problemf(http.StatusRequestEntityTooLarge, "too_large", "Dữ liệu gửi lên quá lớn (tối đa %s).", size(tooLarge.Limit))
 	case errors.As(err, &refusal):
 		return problemf(http.StatusUnsupportedMediaType, "audio", "%s", refusal.Message())
+	case errors.As(err, &address) && address.Private:
+		return problemf(http.StatusUnprocessableEntity, "url_private", "%s", address.Message())
+	case errors.As(err, &address):
+		return problemf(http.StatusUnprocessableEntity, "url", "%s", address.Message())
 	case errors.As(err, &fault):
 		return problemf(http.StatusUnprocessableEntity, "invalid", "%s", fault.Message())
 	case errors.Is(err, ingest.ErrTooMany):

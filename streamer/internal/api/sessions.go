@@ -49,8 +49,8 @@ type sourceRequest struct {
 	Plain  bool   `json:"plain,omitempty"`    // of rtp: without a key, from a whole network
 	Listen string `json:"listen,omitempty"`   // told only
 	SDP    string `json:"sdp,omitempty"`      // told only
-	URL    string `json:"url,omitempty"`
-	Text   string `json:"text,omitempty"` // of tts; asked only
+	URL    string `json:"url,omitempty"`      // of url
+	Text   string `json:"text,omitempty"`     // of tts; asked only
 
 	// Told only, of a microphone while on air.
 	State  string     `json:"state,omitempty"`   // connected or lost
@@ -116,7 +116,7 @@ func levelOf(l voice.Level) *levelJSON {
 func (a *api) sessionOf(ctx context.Context, p accounts.Principal, s session.Session) sessionJSON {
 	j := sessionJSON{
 		ID: s.ID, State: string(s.State), Title: s.Title, Zones: texts(s.Zones), Priority: s.Class, Delay: s.Delay,
-		Source:    sourceRequest{Kind: s.SourceKind, Audio: s.Source},
+		Source:    sourceOf(s.Session),
 		CreatedBy: a.name(ctx, s.CreatedBy), Mine: s.CreatedBy == p.ID, EndedBy: a.name(ctx, s.EndedBy), EndReason: s.EndReason,
 		CreatedAt: instant(s.Created), StartedAt: instant(s.Started), EndedAt: instant(s.Ended),
 		Listeners: listenersJSON{Expected: s.Expected, Hearing: s.Heard, Missing: []string{}, Silent: []silentJSON{}},
@@ -254,7 +254,7 @@ func (a *api) request(ctx context.Context, p accounts.Principal, body startReque
 		return session.Request{}, err
 	}
 	return session.Request{
-		Zones: zones, Line: line, Text: body.Source.Text, Class: class, Delay: body.Delay, Title: strings.TrimSpace(body.Title),
+		Zones: zones, Line: line, URL: strings.TrimSpace(body.Source.URL), Text: body.Source.Text, Class: class, Delay: body.Delay, Title: strings.TrimSpace(body.Title),
 		Source: body.Source.Kind, Audio: body.Source.Audio, Chime: body.Chime, By: p.ID, Level: uint8(p.Zone.Level()), // #nosec G115 -- at most zone.MaxDepth
 	}, nil
 }

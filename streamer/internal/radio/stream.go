@@ -46,7 +46,7 @@ type source struct {
 func (s *source) Close() error {
 	s.once.Do(func() {
 		s.stream.cancel()
-		_ = s.File.Close() // has nothing to close
+		_ = s.File.Close()        // has nothing to close
 		if s.stream.feed != nil { // nobody read it to its end
 			_ = s.stream.part()
 		}

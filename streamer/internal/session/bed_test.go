@@ -30,6 +30,7 @@ import (
 	"dongthanh/streamer/internal/ingest"
 	"dongthanh/streamer/internal/issuer"
 	"dongthanh/streamer/internal/library"
+	"dongthanh/streamer/internal/radio"
 	"dongthanh/streamer/internal/speech"
 	"dongthanh/streamer/internal/store"
 )
@@ -89,8 +90,9 @@ func (b *bed) restart() {
 	var err error
 	b.Manager, err = NewManager(b.t.Context(), Options{
 		Config: DefaultConfig(), Records: b.store, Issuer: b.issuer, Sink: b.sink, Audience: b.audience, Library: b.library,
-		Lines: b.lines(), Speaker: speech.New(slog.New(slog.DiscardHandler)),
-		Now: func() mediaclock.Instant { return mediaclock.At(time.Now()) }, Log: slog.New(slog.NewTextHandler(b.log, nil)),
+		Lines: b.lines(), Radio: radio.New(radio.Config{}, slog.New(slog.DiscardHandler)),
+		Speaker: speech.New(slog.New(slog.DiscardHandler)),
+		Now:     func() mediaclock.Instant { return mediaclock.At(time.Now()) }, Log: slog.New(slog.NewTextHandler(b.log, nil)),
 	})
 	b.must(err)
 }

@@ -119,9 +119,13 @@ func draft(r Request, now time.Time) (store.Session, profile, error) {
 	if len(zones) == 0 || len(zones) > signed.MaxZones {
 		return store.Session{}, profile{}, fmt.Errorf("%w: %d zones, want 1 to %d", ErrZones, len(zones), signed.MaxZones)
 	}
+	source := r.Audio
+	if r.Source == SourceURL {
+		source = r.URL
+	}
 	return store.Session{
 		ID: store.NewID(), Title: r.Title, Zones: zones, Class: ClassName(r.Class), Kind: "live",
-		SourceKind: r.Source, Source: r.Audio, Delay: r.Delay, State: store.SessionStarting, CreatedBy: r.By, Created: now,
+		SourceKind: r.Source, Source: source, Delay: r.Delay, State: store.SessionStarting, CreatedBy: r.By, Created: now,
 	}, p, nil
 }
 
@@ -191,5 +195,8 @@ func opening(chime bool) []float32 {
 	return voice.Chime()
 }
 
-// realTime reports whether a source's sound passes by unheard while the opening plays. A file waits, and so does a text.
-func realTime(source string) bool { return source != SourceFile && source != SourceSpeech }
+// realTime reports whether a source's sound passes by unheard while the opening plays. A file waits, wherever it lies, and
+// so does a text.
+func realTime(source string) bool {
+	return source != SourceFile && source != SourceURL && source != SourceSpeech
+}

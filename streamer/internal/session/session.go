@@ -51,6 +51,7 @@ type Request struct {
 	Source string             // one of the kinds
 	Audio  string             // id of the library's audio, for SourceFile
 	Line   ingest.LineOptions // for SourceRTP
+	URL    string             // for SourceURL
 	Text   string             // for SourceSpeech
 	Chime  bool               // the opening chime comes first
 	By     string             // user or token id
@@ -116,6 +117,7 @@ type Options struct {
 	Audience Audience
 	Library  Library
 	Lines    Lines
+	Radio    Radio
 	Speaker  Speaker
 	Now      func() mediaclock.Instant // network time
 	Log      *slog.Logger

@@ -18,11 +18,12 @@ const (
 	SourceBrowser = "browser"
 	SourceWHIP    = "whip" // a WebRTC program: a mixer, a line; what it sends is not taken for a voice
 	SourceRTP     = "rtp"  // a line-in
+	SourceURL     = "url"  // a radio's stream or a file by http
 	SourceSpeech  = "tts"  // text that is spoken
 )
 
 // kinds are all of them.
-var kinds = []string{SourceFile, SourceBrowser, SourceWHIP, SourceRTP, SourceSpeech}
+var kinds = []string{SourceFile, SourceBrowser, SourceWHIP, SourceRTP, SourceURL, SourceSpeech}
 
 // Library opens the audio of a SourceFile.
 type Library interface {
@@ -32,6 +33,11 @@ type Library interface {
 // Lines opens the line-in of a SourceRTP.
 type Lines interface {
 	Open(ingest.LineOptions) (*ingest.Line, error)
+}
+
+// Radio opens the address of a SourceURL.
+type Radio interface {
+	Open(ctx context.Context, address string) (ingest.Source, error)
 }
 
 // Speaker speaks the text of a SourceSpeech.
@@ -59,6 +65,8 @@ func (m *Manager) open(ctx context.Context, r *Request) (ingest.Source, error) {
 			return nil, err
 		}
 		return line, nil
+	case SourceURL:
+		return m.Radio.Open(ctx, r.URL)
 	case SourceSpeech:
 		sound, err := m.Speaker.Speak(ctx, r.Text)
 		if err != nil {
