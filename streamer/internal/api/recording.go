@@ -59,6 +59,9 @@ func (a *api) recording(w http.ResponseWriter, r *http.Request) error {
 	h.Set("ETag", `"`+hex.EncodeToString(x.SHA256[:])+`"`)
 	h.Set("Cache-Control", "private, no-cache") // kept by the browser, and asked for with its rights each time
 	h.Set("Content-Disposition", mime.FormatMediaType(disposition, map[string]string{"filename": fileName(s)}))
+	if strings.Contains(r.Header.Get("Range"), ",") {
+		r.Header.Del("Range") // no player asks for parts apart, and thousands of them would cost more than the whole
+	}
 	http.ServeContent(w, r, "", x.Recorded, f)
 	return nil
 }
@@ -66,7 +69,7 @@ func (a *api) recording(w http.ResponseWriter, r *http.Request) error {
 // fileName is what a downloaded recording is called: when and what.
 func fileName(s session.Session) string {
 	title := strings.Map(func(c rune) rune {
-		if unicode.IsControl(c) || strings.ContainsRune(`/\:*?"<>|`, c) {
+		if !unicode.IsPrint(c) || strings.ContainsRune(`/\:*?"<>|`, c) {
 			return ' ' // no system takes these in a name
 		}
 		return c

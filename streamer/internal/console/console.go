@@ -13,6 +13,7 @@ import (
 	"dongthanh/internal/zone"
 	"dongthanh/streamer/internal/accounts"
 	"dongthanh/streamer/internal/api"
+	"dongthanh/streamer/internal/recording"
 	"dongthanh/streamer/internal/store"
 	"dongthanh/streamer/internal/webcert"
 )
@@ -24,6 +25,9 @@ type Records interface {
 	User(ctx context.Context, id string) (store.User, error)
 	Tokens(ctx context.Context) ([]store.Token, error)
 	Sessions(ctx context.Context, before string, limit int) ([]store.Session, error)
+	Session(ctx context.Context, id string) (store.Session, error)
+	Recording(ctx context.Context, session string) (store.Recording, error)
+	Listeners(ctx context.Context, session string) ([]store.Listener, error)
 }
 
 // Trust is what the pages tell about the certificates that browsers see; a *webcert.Keeper is one.
@@ -41,6 +45,7 @@ type Options struct {
 	Accounts *accounts.Accounts
 	Store    Records
 	Trust    Trust
+	Recorder interface{ Trouble() recording.Trouble }
 	Version  string // shown at the foot of each page
 	Log      *slog.Logger
 }
@@ -69,6 +74,7 @@ func New(o Options) *Console {
 	mux.HandleFunc("GET /sessions", c.signedIn(c.sessions))
 	mux.HandleFunc("GET /ca", c.ca)
 	mux.HandleFunc("GET /ca/{file}", c.caFile)
+	mux.HandleFunc("GET /sessions/{id}", c.signedIn(c.session))
 	mux.Handle("GET /assets/", c.assets)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		c.render(w, r, http.StatusNotFound, "fault", page{Title: "fault.lost", Body: "fault.lost_hint"})

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"dongthanh/streamer/internal/accounts"
+	"dongthanh/streamer/internal/recording"
 )
 
 //go:embed templates
@@ -24,6 +25,7 @@ type page struct {
 	Path     string // of this page, to which a change of language returns
 	Plain    bool   // came by plain http from another machine: no cookie may be set
 	Version  string
+	Notice   string            // key of a text: what is wrong with the system; empty: nothing
 	Texts    map[string]string // handed to the page's script
 	Body     any
 }
@@ -40,7 +42,7 @@ func parsePages(a *assets) map[string]pages {
 	for _, language := range languages() {
 		say := table(language).say
 		set := pages{}
-		for _, name := range []string{"login", "live", "nodes", "sessions", "ca", "plain", "fault"} {
+		for _, name := range []string{"login", "live", "nodes", "sessions", "session", "ca", "plain", "fault"} {
 			set[name] = template.Must(template.New(name).
 				Funcs(template.FuncMap{"t": say, "asset": a.url}).
 				ParseFS(templates, "templates/layout.html", "templates/"+name+".html"))
@@ -56,6 +58,8 @@ func (c *Console) render(w http.ResponseWriter, r *http.Request, status int, nam
 	p.Path = home(r.URL.Path)
 	if p.Who == nil && p.Path != "/ca" {
 		p.Path = "/login"
+	} else if trouble := c.Recorder.Trouble(); trouble != recording.TroubleNone {
+		p.Notice = "notice." + string(trouble)
 	}
 	p.Texts = map[string]string{}
 	for key, text := range table(p.Language) {
@@ -92,6 +96,9 @@ func (c *Console) fail(w http.ResponseWriter, r *http.Request, err error) {
 func home(path string) string {
 	switch path {
 	case "/nodes", "/sessions", "/ca":
+		return path
+	}
+	if detailPath(path) {
 		return path
 	}
 	return "/live"

@@ -19,6 +19,7 @@ import (
 	"dongthanh/internal/zone"
 	"dongthanh/streamer/internal/accounts"
 	"dongthanh/streamer/internal/console"
+	"dongthanh/streamer/internal/recording"
 	"dongthanh/streamer/internal/store"
 	"dongthanh/streamer/internal/webcert"
 )
@@ -36,9 +37,13 @@ type rig struct {
 	t      *testing.T
 	store  *store.Store
 	certs  *webcert.Keeper
+	wrong  recording.Trouble
 	server *httptest.Server
 	plain  *httptest.Server // what plain http from other machines gets
 }
+
+// Trouble is that of the recordings.
+func (r *rig) Trouble() recording.Trouble { return r.wrong }
 
 func newRig(t *testing.T, secure bool) *rig {
 	t.Helper()
@@ -73,7 +78,7 @@ func newRig(t *testing.T, secure bool) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	handler := console.New(console.Options{Accounts: people, Store: st, Trust: r.certs, Version: "v1.2.3", Log: slog.New(slog.DiscardHandler)})
+	handler := console.New(console.Options{Accounts: people, Store: st, Recorder: r, Trust: r.certs, Version: "v1.2.3", Log: slog.New(slog.DiscardHandler)})
 	if secure {
 		r.server = httptest.NewTLSServer(handler)
 	} else {

@@ -21,6 +21,7 @@ const (
 
 // sessionRow is a past or present broadcast as the list tells it.
 type sessionRow struct {
+	ID       string
 	Title    string
 	Zones    []string
 	By       string
@@ -94,7 +95,7 @@ type names struct {
 
 func (n *names) row(ctx context.Context, x store.Session, now time.Time) sessionRow {
 	row := sessionRow{
-		Title: x.Title, By: n.person(ctx, x.CreatedBy), When: local(x.Created), Class: x.Class, Sounded: !x.Started.IsZero(),
+		ID: x.ID, Title: x.Title, By: n.person(ctx, x.CreatedBy), When: local(x.Created), Class: x.Class, Sounded: !x.Started.IsZero(),
 		Expected: x.Expected, Heard: x.Heard, EndedBy: n.person(ctx, x.EndedBy),
 		OnAir: x.State == store.SessionStarting || x.State == store.SessionLive,
 	}

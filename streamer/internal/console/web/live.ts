@@ -4,6 +4,7 @@ import { call, Equipment, over, Session, Trouble } from "./api";
 import { Broadcast } from "./broadcast";
 import { Desk } from "./desk";
 import { make, need, show } from "./dom";
+import { Ear } from "./ear";
 import { listen } from "./events";
 import { allowed, open, usable } from "./microphone";
 import { Others } from "./others";
@@ -16,9 +17,14 @@ class Live {
   private readonly linkBox = need("link");
   private readonly air = new Air((code) => this.tree.name(code));
   private readonly tree = new ZoneTree(need("zones"), () => this.showChosen());
+  private readonly ear = new Ear(
+    () => this.onSessions(this.sessions),
+    (text, e) => this.say(text, e),
+  );
   private readonly others = new Others(
     (code) => this.tree.name(code),
     (text, e) => this.say(text, e, !e),
+    this.ear,
   );
   private nodes = new Map<string, Equipment>();
   private sessions: Session[] = [];
@@ -87,6 +93,10 @@ class Live {
     if (b && !b.session) return; // ours may be among them, under an id that we do not know yet
     const mine = list.find((s) => s.id === b?.session?.id);
     this.others.update(list.filter((s) => s !== mine));
+    this.ear.onAir(
+      list.map((s) => s.id),
+      mine?.state === "live" ? mine.id : "",
+    );
     if (!b) return;
     if (!mine) {
       if (this.seen) void this.lookUp(b);

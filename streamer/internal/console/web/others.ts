@@ -1,6 +1,7 @@
 // What others have on air.
 import { call, Session, Trouble } from "./api";
 import { make, need } from "./dom";
+import { Ear } from "./ear";
 import { names, within } from "./zones";
 import { t, timeOfDay } from "./texts";
 
@@ -14,18 +15,22 @@ export class Others {
   constructor(
     private readonly place: (code: string) => string,
     private readonly told: (text: string, e?: Trouble) => void,
+    private readonly ear: Ear,
   ) {}
 
   /** update shows the sessions given. */
   update(sessions: Session[]): void {
-    const now = JSON.stringify(sessions.map((s) => [s.id, s.state, s.listeners.hearing, s.listeners.expected]));
+    const now = JSON.stringify([this.ear.session, ...sessions.map((s) => [s.id, s.state, s.listeners.hearing, s.listeners.expected])]);
     if (now === this.shown) return; // a list that is rebuilt takes the focus from its buttons
     this.shown = now;
-    const focused = (document.activeElement as HTMLElement | null)?.dataset.session;
+    const focus: DOMStringMap = (document.activeElement as HTMLElement | null)?.dataset ?? {};
     this.none.hidden = sessions.length > 0;
     if (document.getElementById("form")) need("others").hidden = sessions.length === 0; // in the way of who wants to speak
     this.list.replaceChildren(...sessions.map((s) => this.line(s)));
-    if (focused) this.list.querySelector<HTMLElement>(`[data-session="${CSS.escape(focused)}"]`)?.focus();
+    for (const kind of ["session", "ear"]) {
+      const id = focus[kind];
+      if (id) this.list.querySelector<HTMLElement>(`[data-${kind}="${CSS.escape(id)}"]`)?.focus();
+    }
   }
 
   private line(s: Session): HTMLElement {
@@ -36,6 +41,7 @@ export class Others {
     if (live) more.push(t("air.hearing", s.listeners.hearing, s.listeners.expected));
     text.append(make("span", "pale", more.filter(Boolean).join(" · ")));
     const line = make("li", "other", text);
+    if (live) line.append(this.ear.button(s.id, t("live.other_stop_of", where, s.created_by)));
     if (this.stage.dataset.mayStop === "true" && s.zones.some((z) => within(z, this.stage.dataset.within ?? ""))) {
       line.append(this.stopButton(s, where));
     }
