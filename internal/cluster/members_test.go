@@ -280,6 +280,30 @@ func TestKeysFindTheirNode(t *testing.T) {
 	}
 }
 
+// TestOrdersFindTheirNode: an order goes to the downstream that has its node beneath it, byte for byte, and to no other.
+func TestOrdersFindTheirNode(t *testing.T) {
+	b := newBed(t, nil)
+	r, c := b.relay("r1"), b.speaker("c1", "31/1")
+	r.say(control.Message{Changes: &control.Changes{Full: true, Members: []control.Member{member("c2", "r1", "31/2")}}})
+	b.up.sees(t, "r1@hub", "c1@hub", "c2@r1")
+	has := func(at *speaker, node string) bool {
+		m := at.message(func(m control.Message) bool { return m.Order != nil && m.Order.Node == node })
+		return m != nil && string(m.Order.Order) == "\x00signed\xff for "+node && string(m.Order.Issuer) == "der"
+	}
+	for node, at := range map[string]*speaker{"c1": c, "c2": r} {
+		if !b.Order(control.Order{Node: node, Order: []byte("\x00signed\xff for " + node), Issuer: []byte("der")}) {
+			t.Errorf("Order to %s = false", node)
+		}
+		at.wait("order for "+node, func() bool { return has(at, node) })
+	}
+	if has(c, "c2") || has(r, "c1") {
+		t.Error("an order went to another node too")
+	}
+	if b.Order(control.Order{Node: "nobody", Order: []byte{1}, Issuer: []byte{1}}) {
+		t.Error("Order to nobody = true")
+	}
+}
+
 func TestEnrolmentIsForwarded(t *testing.T) {
 	b := newBed(t, nil)
 	b.up.enrol = func(r control.EnrolRequest) (*control.EnrolResponse, error) {

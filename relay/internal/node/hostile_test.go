@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"crypto/rand"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -189,7 +190,7 @@ func TestMediaAllocatesNothing(t *testing.T) {
 }
 
 // TestEnrolThroughTwoRelays: a new relay gets its certificate at the control port of a relay two hops down; and keys
-// sealed for a node travel down to it.
+// sealed for a node travel down to it, as orders do, unread.
 func TestEnrolThroughTwoRelays(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
@@ -206,11 +207,13 @@ func TestEnrolThroughTwoRelays(t *testing.T) {
 		t.Errorf("stored credentials: %v, %v", creds, err)
 	}
 
-	keys := make(chan control.Keys, 1)
+	keys, orders := make(chan control.Keys, 1), make(chan control.Order, 1)
 	l, err := link.New(link.Options{
 		Upstreams: []link.Upstream{{Control: url(c.ControlAddr())}}, Credentials: b.enlist("near", identity.Client, "31/11296/01"),
 		Boot: 1, Log: quiet(t), Registerer: prometheus.NewRegistry(), Prefix: "dongthanh_client_", Clock: mediaclock.NewMonotonic(),
-		Events: link.Events{Keys: func(k control.Keys, _ int) { keys <- k }},
+		Events: link.Events{
+			Keys: func(k control.Keys, _ int) { keys <- k }, NodeOrder: func(o control.Order, _ int) { orders <- o },
+		},
 	})
 	check(t, err)
 	background(t, l.Run)
@@ -225,6 +228,18 @@ func TestEnrolThroughTwoRelays(t *testing.T) {
 		}
 	case <-time.After(2 * time.Second):
 		t.Error("the keys did not come")
+	}
+	sent := control.Order{Node: "near", Order: []byte("\x00a signed order\xff"), Issuer: b.issuer.Certificate.Raw}
+	if !s.hub.Order(sent) {
+		t.Fatal("nobody has the node beneath it")
+	}
+	select {
+	case o := <-orders:
+		if !reflect.DeepEqual(o, sent) {
+			t.Errorf("the order came as %+v", o)
+		}
+	case <-time.After(2 * time.Second):
+		t.Error("the order did not come")
 	}
 }
 

@@ -300,3 +300,77 @@ func TestZoneKeys(t *testing.T) {
 		t.Errorf("ZoneKeys = %v, %v, want 3, newest first", list, err)
 	}
 }
+
+// TestVolume: what is wished of a loudspeaker is kept, and of nothing else.
+func TestVolume(t *testing.T) {
+	dir := t.TempDir()
+	s := openDir(t, dir)
+	addDemoZones(t, s)
+	speaker, relay, revoked := node(1), node(2), node(3)
+	speaker.Kind, relay.Kind, revoked.Kind = store.NodeClient, store.NodeRelay, store.NodeClient
+	for _, x := range []store.Node{speaker, relay, revoked} {
+		if err := s.AddNode(t.Context(), x); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.RevokeNode(t.Context(), revoked.ID, day); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		id     string
+		volume int32
+		want   error
+	}{
+		{speaker.ID, -600, nil}, {speaker.ID, 0, nil}, {speaker.ID, -6000, nil},
+		{speaker.ID, 1, store.ErrInvalid}, {speaker.ID, -6001, store.ErrInvalid},
+		{relay.ID, -600, store.ErrNotFound}, {"nobody", -600, store.ErrNotFound}, {revoked.ID, -600, store.ErrRevoked},
+	} {
+		if err := s.SetVolume(t.Context(), c.id, c.volume); !errors.Is(err, c.want) || c.want == nil && err != nil {
+			t.Errorf("SetVolume(%s, %d) = %v, want %v", c.id, c.volume, err, c.want)
+		}
+	}
+	again := openDir(t, dir)
+	if n, err := again.Node(t.Context(), speaker.ID); err != nil || n.Volume != -6000 {
+		t.Errorf("it is wished to play at %d, %v; want -6000", n.Volume, err)
+	}
+	if n, err := again.Node(t.Context(), relay.ID); err != nil || n.Volume != 0 {
+		t.Errorf("a relay is wished to play at %d, %v", n.Volume, err)
+	}
+}
+
+// TestNoteSeen: the last note counts, and one of a node that is not there harms no other.
+func TestNoteSeen(t *testing.T) {
+	s := withZones(t)
+	var ids []string
+	for i := range byte(3) {
+		n := node(i + 1)
+		if err := s.AddNode(t.Context(), n); err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, n.ID)
+	}
+	seen := func() (at []time.Time) {
+		list, err := s.Nodes(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, n := range list {
+			at = append(at, n.Seen)
+		}
+		return at
+	}
+	if d := cmp.Diff(make([]time.Time, 3), seen()); d != "" {
+		t.Errorf("before: %s", d)
+	}
+	for _, note := range []map[string]time.Time{
+		{ids[0]: day, ids[1]: day.Add(time.Second), "nobody": day},
+		{ids[0]: day.Add(time.Minute)},
+	} {
+		if err := s.NoteSeen(t.Context(), note); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if d := cmp.Diff([]time.Time{day.Add(time.Minute), day.Add(time.Second), {}}, seen()); d != "" {
+		t.Errorf("after: %s", d)
+	}
+}
