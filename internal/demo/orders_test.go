@@ -119,13 +119,12 @@ func testVolume(t *testing.T, r *rig, m, tech caller) {
 	if a := tech.post(t, "/nodes/"+id+"/tone", map[string]any{}); a.status != http.StatusConflict || a.field("code") != "offline" {
 		t.Errorf("a tone where nobody is: %d %s", a.status, a.body)
 	}
-	alone := exec.Command(filepath.Join("..", "..", p.Args[0]), p.Args[1:]...)
-	alone.Dir = filepath.Join("..", "..")
-	alone.Args[0], alone.Path = p.Args[0], filepath.Join("..", "..", p.Args[0])
+	nameSilent(t, r)
+	root, err := filepath.Abs(filepath.Join("..", ".."))
+	must(t, "find the repository", err)
+	alone := exec.Command(filepath.Join(root, p.Args[0]), p.Args[1:]...)
+	alone.Dir = root
 	alone.Env = append(os.Environ(), "DONGTHANH_UPSTREAMS_0_CONTROL=wss://127.0.0.1:1", "DONGTHANH_UPSTREAMS_1_CONTROL=wss://127.0.0.1:1")
-	if root, err := filepath.Abs(alone.Dir); err == nil {
-		alone.Path = filepath.Join(root, p.Args[0])
-	}
 	must(t, "start client-1 without upstreams", alone.Start())
 	eventually(t, 10*time.Second, "it is at -6 dB by itself", func() bool {
 		resp, err := http.Get("http://" + p.Admin + "/metrics")
@@ -168,6 +167,18 @@ func testVolume(t *testing.T, r *rig, m, tech caller) {
 		t.Errorf("turn up again: %d %s", a.status, a.body)
 	}
 	tech.applied(t, id, 0)
+}
+
+// nameSilent speaks while client-1 is gone: the live page names it, and since when.
+func nameSilent(t *testing.T, r *rig) {
+	ctx, _ := tab(t, 1000, allowed)
+	signIn(ctx, t, r)
+	press(ctx, t, "input[type=checkbox]", "Xã Tiên Lãng")
+	press(ctx, t, "button", "Phát trực tiếp")
+	sees(ctx, t, 15*time.Second, "2/3", statusHas("2/3 loa đang nghe"))
+	sees(ctx, t, 10*time.Second, "who is silent since when", `[...document.querySelectorAll('#missing li')].some(e => e.checkVisibility() && /client-1.*mất kết nối từ \d\d:\d\d$/.test(e.textContent))`)
+	press(ctx, t, "button", "Dừng phát")
+	sees(ctx, t, 5*time.Second, "off air", "!"+statusHas("Đang phát"))
 }
 
 // testTone has one loudspeaker sound, and listens to all six.

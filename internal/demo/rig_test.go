@@ -258,6 +258,10 @@ type session struct {
 	Listeners struct {
 		Expected, Hearing int
 		Missing           []string
+		Silent            []struct {
+			Node  string
+			Since time.Time
+		}
 	}
 }
 

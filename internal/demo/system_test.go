@@ -400,6 +400,9 @@ func testClientRestart(t *testing.T, r *rig, m caller) {
 		return l.Hearing == 2 && len(l.Missing) == 1 && l.Missing[0] == r.nodeID(t, m, "client-2")
 	})
 	t.Logf("the death showed after %v", time.Since(killed))
+	if s := m.session(t, id).Listeners.Silent; len(s) != 1 || s[0].Since.Before(killed.Add(-time.Second)) || s[0].Since.After(time.Now()) {
+		t.Errorf("silent %+v, want it since %v", s, killed)
+	}
 	r.again(t, "client-2")
 	back := time.Now()
 	eventually(t, 10*time.Second, "three hear it again", func() bool { return m.session(t, id).Listeners.Hearing == 3 })
