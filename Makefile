@@ -32,7 +32,7 @@ run: build ## the whole system on this machine, in the foreground
 
 # CI=true makes a test that lacks Redis, Chromium and the like fail instead of skip.
 test: ## all tests, with -race, a real Redis and a real Chromium
-	@CI=true exec $(WITH) go opus alsa pulse redis chromium ffmpeg gstreamer fonts srtp espeak ip -- go run ./tools/tally test
+	@CI=true exec $(WITH) go opus alsa pulse redis chromium ffmpeg gstreamer fonts srtp espeak ip nft certutil pebble -- go run ./tools/tally test
 
 lint:
 	@exec $(WITH) go opus alsa -- go tool -modfile=tools/tools.mod golangci-lint run ./...

@@ -3,8 +3,9 @@
 #
 #   tools/with.sh THING... -- COMMAND [ARG...]     (from the folder of go.mod)
 #
-# Things: go opus alsa pulse redis chromium ffmpeg gstreamer fonts srtp espeak ip. Nothing is asked of the network when
-# nothing is missing. Where something cannot be installed, one line says what and why, and the exit code is 1.
+# Things: go opus alsa pulse redis chromium ffmpeg gstreamer fonts srtp espeak ip nft certutil pebble. Nothing is asked of
+# the network when nothing is missing. Where something cannot be installed, one line says what and why, and the exit code
+# is 1.
 set -eu
 
 want_go=1.26.8  # as in go.mod; internal/arch holds the two together
@@ -74,6 +75,9 @@ missing() {
 	srtp) pkg-config --exists libsrtp2 2>/dev/null || echo libsrtp2-dev ;;
 	espeak) have espeak-ng || echo espeak-ng ;;
 	ip) have ip || echo iproute2 ;;
+	nft) have nft || echo nftables ;;
+	certutil) have certutil || echo libnss3-tools ;; # to install a certificate authority in Chromium
+	pebble) have pebble && have pebble-challtestsrv || echo pebble ;; # an ACME server
 	*) fail "tools/with.sh knows no \"$1\"" ;;
 	esac
 }

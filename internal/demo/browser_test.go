@@ -18,13 +18,25 @@ import (
 // and what closes it before the test ends.
 func tab(t testing.TB, hz float64, flags ...string) (tab context.Context, closeTab func()) {
 	t.Helper()
-	path, err := exec.LookPath("chromium")
+	return tabOf(t, needed(t, "chromium"), hz, flags...)
+}
+
+// needed finds a program that make test installs.
+func needed(t testing.TB, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
 	if err != nil {
 		if os.Getenv("CI") != "" {
-			t.Fatal("chromium is not installed: make test installs it")
+			t.Fatalf("%s is not installed: make test installs it", name)
 		}
-		t.Skip("chromium is not installed")
+		t.Skipf("%s is not installed", name)
 	}
+	return path
+}
+
+// tabOf is tab of the Chromium at path.
+func tabOf(t testing.TB, path string, hz float64, flags ...string) (tab context.Context, closeTab func()) {
+	t.Helper()
 	wav := filepath.Join(t.TempDir(), "tone.wav")
 	sound := beeps()
 	if hz > 0 {

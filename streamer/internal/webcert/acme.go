@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -30,30 +29,41 @@ const (
 // acmeKeeper gets the certificate of one domain and keeps it fresh. Handshakes never wait for it: until there is a
 // certificate, the own authority's is shown.
 type acmeKeeper struct {
+	o        Options
 	domain   string
-	manager  *autocert.Manager
-	log      *slog.Logger
 	notAfter *prometheus.GaugeVec
+	attempt  atomic.Pointer[attempt]
 	cert     atomic.Pointer[tls.Certificate]
 	fault    atomic.Pointer[string] // of the last attempt; nil: none
 	client   *bound
 	retry    time.Duration // the first one
 }
 
+// attempt is a manager that has not failed yet: one that has refuses to try again for a while, whatever the reason.
+type attempt struct {
+	*autocert.Manager
+	challenge http.Handler
+}
+
 func newACME(o Options, notAfter *prometheus.GaugeVec) *acmeKeeper {
-	a := &acmeKeeper{domain: strings.ToLower(o.Config.ACME), log: o.Log, notAfter: notAfter, client: &bound{}, retry: firstRetry}
-	a.client.next = http.DefaultTransport
+	a := &acmeKeeper{o: o, domain: strings.ToLower(o.Config.ACME), notAfter: notAfter, client: &bound{next: http.DefaultTransport}, retry: firstRetry}
 	if o.HTTP != nil && o.HTTP.Transport != nil {
 		a.client.next = o.HTTP.Transport
 	}
-	a.manager = &autocert.Manager{
-		Prompt:     autocert.AcceptTOS,
-		Cache:      autocert.DirCache(filepath.Join(o.Dir, "acme")),
-		HostPolicy: a.policy,
-		Email:      o.Config.ACMEEmail,
-		Client:     &acme.Client{DirectoryURL: o.Config.ACMEDirectory, HTTPClient: &http.Client{Transport: a.client, Timeout: time.Minute}},
-	}
+	a.begin()
 	return a
+}
+
+// begin makes a new manager. Account and certificates are in the folder.
+func (a *acmeKeeper) begin() {
+	m := &autocert.Manager{
+		Prompt:     autocert.AcceptTOS,
+		Cache:      autocert.DirCache(filepath.Join(a.o.Dir, "acme")),
+		HostPolicy: a.policy,
+		Email:      a.o.Config.ACMEEmail,
+		Client:     &acme.Client{DirectoryURL: a.o.Config.ACMEDirectory, HTTPClient: &http.Client{Transport: a.client, Timeout: time.Minute}},
+	}
+	a.attempt.Store(&attempt{m, m.HTTPHandler(http.NotFoundHandler())}) // which allows http-01 beside tls-alpn-01
 }
 
 // policy lets certificates be ordered for the one domain only; a challenge's Host may have a port.
@@ -73,7 +83,7 @@ func (a *acmeKeeper) run(ctx context.Context) {
 	// As from a browser: without a cipher for ECDSA autocert would order RSA.
 	hello := &tls.ClientHelloInfo{ServerName: a.domain, CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256}}
 	for wait := a.retry; ; {
-		cert, err := a.manager.GetCertificate(hello)
+		cert, err := a.attempt.Load().GetCertificate(hello)
 		pause := acmeLook
 		switch {
 		case ctx.Err() != nil:
@@ -83,13 +93,14 @@ func (a *acmeKeeper) run(ctx context.Context) {
 			wait = min(2*wait, lastRetry)
 			fault := err.Error()
 			a.fault.Store(&fault)
-			a.log.Error("no certificate from the ACME server; the own authority's is shown meanwhile", "domain", a.domain, "error", err, "again_in", pause)
+			a.begin()
+			a.o.Log.Error("no certificate from the ACME server; the own authority's is shown meanwhile", "domain", a.domain, "error", err, "again_in", pause)
 		default:
 			wait = a.retry
 			a.fault.Store(nil)
 			if old := a.cert.Swap(cert); old == nil || !old.Leaf.Equal(cert.Leaf) {
 				a.notAfter.WithLabelValues("acme").Set(float64(cert.Leaf.NotAfter.Unix()))
-				a.log.Info("certificate from the ACME server", "domain", a.domain, "ends", cert.Leaf.NotAfter)
+				a.o.Log.Info("certificate from the ACME server", "domain", a.domain, "ends", cert.Leaf.NotAfter)
 			}
 		}
 		select {

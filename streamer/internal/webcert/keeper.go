@@ -113,7 +113,13 @@ func (k *Keeper) Challenges(next http.Handler) http.Handler {
 	if k.acme == nil {
 		return next
 	}
-	return k.acme.manager.HTTPHandler(next)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/.well-known/acme-challenge/") { // RFC 8555 §8.3
+			k.acme.attempt.Load().challenge.ServeHTTP(w, r)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 func (k *Keeper) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
@@ -121,7 +127,7 @@ func (k *Keeper) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, erro
 		if k.acme == nil || !strings.EqualFold(hello.ServerName, k.acme.domain) {
 			return nil, fmt.Errorf("no ACME challenge for %q", hello.ServerName)
 		}
-		return k.acme.manager.GetCertificate(hello)
+		return k.acme.attempt.Load().GetCertificate(hello)
 	}
 	cert, _ := k.pick(hello.ServerName)
 	return cert, nil

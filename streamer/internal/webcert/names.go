@@ -127,5 +127,6 @@ func validName(name string) bool {
 			}
 		}
 	}
-	return net.ParseIP(name) == nil
+	last := name[strings.LastIndex(name, ".")+1:]
+	return strings.Trim(last, "0123456789") != "" // an address, or one with a slip
 }
