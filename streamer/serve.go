@@ -187,7 +187,7 @@ func (s *streamer) routes() (handler, plain http.Handler) {
 	secure, open := http.NewServeMux(), http.NewServeMux()
 	secure.Handle("/api/v1/", api.New(api.Options{
 		Accounts: s.accounts, Sessions: s.sessions, Nodes: s.picture, Store: s.store, Library: s.library,
-		Recordings: s.recorder, Microphones: s.mics, Log: s.log,
+		Recordings: s.recorder, Microphones: s.mics, ICEServers: s.cfg.WebRTC.Links(), Log: s.log,
 	}))
 	secure.Handle("/", pages)
 	open.Handle("/api/v1/", api.Plain())

@@ -39,6 +39,7 @@ type Options struct {
 	Library     *library.Library
 	Recordings  *recording.Recorder
 	Microphones *ingest.Microphones
+	ICEServers  []string // for WHIP clients, each the value of a Link header
 	Log         *slog.Logger
 }
 
@@ -74,10 +75,15 @@ func New(o Options) http.Handler {
 	handle("DELETE /api/v1/sessions/{id}/listen/{listener}", a.signedIn(a.endListen))
 	handle("GET /api/v1/sessions/{id}/microphone", a.signedIn(a.microphone))
 	handle("POST /api/v1/sessions/{id}/hold", a.signedIn(a.hold))
-	handle("POST /api/v1/whip/{id}", a.signedIn(a.whip))
-	handle("OPTIONS /api/v1/whip/{id}", whipOptions)
-	handle("DELETE /api/v1/whip/{id}/microphone", a.signedIn(a.endWhip))
+	handle("POST /api/v1/whip/{id}", forPages(a.signedIn(a.whip)))
+	handle("OPTIONS /api/v1/whip/{id}", a.whipOptions)
+	handle("GET /api/v1/whip/{id}", whipNothing)
+	handle("/api/v1/whip/{id}", whipMethod)
+	handle("DELETE /api/v1/whip/{id}/microphone", forPages(a.signedIn(a.endWhip)))
+	handle("OPTIONS /api/v1/whip/{id}/microphone", a.whipMicrophoneOptions)
+	handle("GET /api/v1/whip/{id}/microphone", whipNothing)
 	handle("PATCH /api/v1/whip/{id}/microphone", patchWhip)
+	handle("/api/v1/whip/{id}/microphone", microphoneMethod)
 	handle("GET /api/v1/events", a.signedIn(a.events))
 	handle("GET /api/v1/openapi.json", openapi)
 	handle("/api/v1/", func(http.ResponseWriter, *http.Request) error { return errNoSuchPage })

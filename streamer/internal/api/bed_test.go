@@ -150,8 +150,12 @@ func newBed(t *testing.T) *bed {
 	return b
 }
 
+var testServers = ingest.Config{ICEServers: []ingest.ICEServer{
+	{URL: "stun:stun.example.vn"}, {URL: "turn:turn.example.vn?transport=udp", Username: "u", Credential: `a"b`},
+}}
+
 func (b *bed) options(lib *library.Library, log *slog.Logger) Options {
-	return Options{Accounts: b.accounts, Sessions: b.sessions, Nodes: b.picture, Store: b.store, Library: lib, Recordings: b.recorder, Microphones: b.mics, Log: log}
+	return Options{Accounts: b.accounts, Sessions: b.sessions, Nodes: b.picture, Store: b.store, Library: lib, Recordings: b.recorder, Microphones: b.mics, ICEServers: testServers.Links(), Log: log}
 }
 
 func (b *bed) must(err error) {

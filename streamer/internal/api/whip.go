@@ -1,12 +1,14 @@
 package api
 
 import (
+	"errors"
 	"io"
 	"mime"
 	"net/http"
 	"strconv"
 	"strings"
 
+	"dongthanh/streamer/internal/ingest"
 	"dongthanh/streamer/internal/session"
 )
 
@@ -56,6 +58,9 @@ func (a *api) whip(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	answer, mic, err := a.Microphones.Accept(r.Context(), string(offer))
+	if errors.Is(err, ingest.ErrTooMany) {
+		w.Header().Set("Retry-After", "5")
+	}
 	if err != nil {
 		return err
 	}
@@ -65,6 +70,7 @@ func (a *api) whip(w http.ResponseWriter, r *http.Request) error {
 	h := w.Header()
 	h.Set("Content-Type", typeSDP)
 	h.Set("Location", "/api/v1/whip/"+s.ID+"/microphone")
+	a.tellServers(w)
 	h.Set("ETag", strconv.Quote(iceUfrag(answer))) // names the ICE session (RFC 9725 §4.3.1)
 	w.WriteHeader(http.StatusCreated)
 	_, _ = io.WriteString(w, answer) // an error means that the client is gone
@@ -91,17 +97,81 @@ func (a *api) endWhip(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// whipOptions tells what is taken. There is nothing in it that allows pages of other sites to speak.
-func whipOptions(w http.ResponseWriter, _ *http.Request) error {
+// forPages lets pages of other sites use what h answers, as WHIP asks (RFC 9725 §4.2), by a token that they hold: cookies
+// are SameSite=Strict and without Access-Control-Allow-Credentials, so that no page speaks for whoever is signed in.
+func forPages(h handler) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		allowPages(w)
+		return h(w, r)
+	}
+}
+
+func allowPages(w http.ResponseWriter) {
+	w.Header().Set("Access-Control-Allow-Origin", "*")
+	w.Header().Set("Access-Control-Expose-Headers", "Location, ETag, Link, Accept-Post")
+}
+
+const (
+	whipMethods       = "GET, HEAD, OPTIONS, POST"
+	whipMicrophone    = "DELETE, GET, HEAD, OPTIONS"
+	preflightLifetime = "600" // seconds; browsers keep it no longer than two hours
+)
+
+// whipOptions tells what is taken, and answers a page's preflight (RFC 9725 §4.2). Only who is not a page learns the ICE
+// servers here; a page learns them with its answer.
+func (a *api) whipOptions(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Accept-Post", typeSDP)
-	w.Header().Set("Allow", "OPTIONS, POST")
+	a.tellOptions(w, r, whipMethods)
+	return nil
+}
+
+// whipMicrophoneOptions does the same for a microphone that there is.
+func (a *api) whipMicrophoneOptions(w http.ResponseWriter, r *http.Request) error {
+	a.tellOptions(w, r, whipMicrophone)
+	return nil
+}
+
+func (a *api) tellOptions(w http.ResponseWriter, r *http.Request, methods string) {
+	allowPages(w)
+	h := w.Header()
+	h.Set("Allow", methods)
+	if r.Header.Get("Access-Control-Request-Method") == "" {
+		a.tellServers(w)
+	} else {
+		h.Set("Access-Control-Allow-Methods", methods)
+		h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, If-Match")
+		h.Set("Access-Control-Max-Age", preflightLifetime)
+	}
+	w.WriteHeader(http.StatusOK)
+}
+
+// tellServers names the ICE servers that a client may need where it is (RFC 9725 §4.6).
+func (a *api) tellServers(w http.ResponseWriter) {
+	for _, link := range a.ICEServers {
+		w.Header().Add("Link", link)
+	}
+}
+
+// whipNothing answers GET, for which WHIP has no content (RFC 9725 §4).
+func whipNothing(w http.ResponseWriter, _ *http.Request) error {
+	allowPages(w)
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
 
-// patchWhip refuses trickled candidates and ICE restarts: all candidates are in the answer, and a client's own are
-// not needed (RFC 9725 §4.3).
-func patchWhip(w http.ResponseWriter, _ *http.Request) error {
-	w.Header().Set("Allow", "DELETE")
+// whipMethod and microphoneMethod refuse what WHIP has no use for.
+func whipMethod(w http.ResponseWriter, _ *http.Request) error {
+	allowPages(w)
+	w.Header().Set("Allow", whipMethods)
+	return problemf(http.StatusMethodNotAllowed, "method", "Địa chỉ WHIP chỉ nhận POST để mở micrô.")
+}
+
+func microphoneMethod(w http.ResponseWriter, _ *http.Request) error {
+	allowPages(w)
+	w.Header().Set("Allow", whipMicrophone)
 	return problemf(http.StatusMethodNotAllowed, "method", "Micrô này không nhận thay đổi; hãy kết nối lại từ đầu.")
 }
+
+// patchWhip refuses trickled candidates and ICE restarts: all candidates are in the answer, and a client's own are
+// not needed (RFC 9725 §4.3).
+func patchWhip(w http.ResponseWriter, r *http.Request) error { return microphoneMethod(w, r) }

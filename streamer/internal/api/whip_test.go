@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -142,10 +143,6 @@ func TestWHIPRefuses(t *testing.T) {
 	post(lan.with(sdp), id, strings.Repeat("x", maxOffer+1)).refused("more than 64 kB", http.StatusRequestEntityTooLarge, "too_large")
 	lan.do("DELETE", "/whip/"+id+"/microphone", nil).refused("no microphone yet", http.StatusNotFound, "not_found")
 	lan.get("/sessions/"+id+"/microphone").refused("a page's microphone", http.StatusConflict, "over")
-	a := b.nobody().do("OPTIONS", "/whip/"+id, nil).ok("OPTIONS", http.StatusNoContent)
-	if a.header.Get("Accept-Post") != "application/sdp" || a.header.Get("Access-Control-Allow-Origin") != "" {
-		t.Errorf("OPTIONS: %v", a.header)
-	}
 	minh := b.as("minh")
 	post(minh.with(sdp), minh.begin(on("31/11407")), offer).refused("a page's session", http.StatusConflict, "over")
 	if a := lan.get("/sessions/" + id); a.text("state") != "starting" {
@@ -153,4 +150,51 @@ func TestWHIPRefuses(t *testing.T) {
 	}
 	lan.do("POST", "/sessions/"+id+"/stop", nil).ok("stop", http.StatusOK)
 	post(lan.with(sdp), id, offer).refused("a session that is over", http.StatusConflict, "over")
+}
+
+// TestWHIPForPages: what RFC 9725 asks beside POST and DELETE, for pages of other sites as for programs.
+func TestWHIPForPages(t *testing.T) {
+	b := newBed(t)
+	m := b.machine(accounts.Officer, "31/11296")
+	id := m.begin(byWHIP("31/11296"))
+	at, microphone := "/whip/"+id, "/whip/"+id+"/microphone"
+	page := b.nobody("Origin: https://trang.example", "Sec-Fetch-Site: cross-site")
+	servers := []string{"<stun:stun.example.vn>; rel=\"ice-server\"", `<turn:turn.example.vn?transport=udp>; rel="ice-server"; username="u"; credential="a\"b"; credential-type="password"`}
+
+	a := b.nobody().do("OPTIONS", at, nil).ok("OPTIONS", http.StatusOK)
+	if a.header.Get("Accept-Post") != "application/sdp" || !slices.Equal(a.header["Link"], servers) || a.header.Get("Allow") == "" {
+		t.Errorf("OPTIONS: %v", a.header)
+	}
+	for path, method := range map[string]string{at: "POST", microphone: "DELETE"} {
+		a := page.with("Access-Control-Request-Method: "+method, "Access-Control-Request-Headers: authorization,content-type").
+			do("OPTIONS", path, nil).ok("a preflight", http.StatusOK)
+		h := a.header
+		if h.Get("Access-Control-Allow-Origin") != "*" || h.Get("Access-Control-Allow-Credentials") != "" || h["Link"] != nil ||
+			!strings.Contains(h.Get("Access-Control-Allow-Methods"), method) || !strings.Contains(h.Get("Access-Control-Allow-Headers"), "Authorization") {
+			t.Errorf("preflight of %s %s: %v", method, path, h)
+		}
+	}
+	for _, path := range []string{at, microphone} {
+		b.nobody().do("GET", path, nil).ok("GET", http.StatusNoContent)
+		b.nobody().do("HEAD", path, nil).ok("HEAD", http.StatusNoContent)
+		for _, method := range []string{"PUT", "PATCH"} {
+			a := b.nobody().do(method, path, nil)
+			a.refused(method, http.StatusMethodNotAllowed, "method")
+			if a.header.Get("Allow") == "" || a.header.Get("Access-Control-Allow-Origin") != "*" {
+				t.Errorf("%s %s: %v", method, path, a.header)
+			}
+		}
+	}
+	m.do("POST", microphone, nil).refused("POST of a microphone", http.StatusMethodNotAllowed, "method")
+	if a := page.do("POST", at, nil); a.status != http.StatusUnauthorized || a.header.Get("Access-Control-Allow-Origin") != "*" || a.header.Get("WWW-Authenticate") != "Bearer" {
+		t.Errorf("a page without a token: %d %v", a.status, a.header)
+	}
+	offer, _, _ := browserOffer(t)
+	a = m.with("Content-Type: application/sdp; charset=utf-8", "Origin: https://trang.example").do("POST", at, strings.NewReader(offer)).ok("a page's microphone", http.StatusCreated)
+	h := a.header
+	if h.Get("Access-Control-Allow-Origin") != "*" || !strings.Contains(h.Get("Access-Control-Expose-Headers"), "Location") ||
+		!slices.Equal(h["Link"], servers) || !strings.Contains(a.raw, "a=recvonly") || strings.Contains(a.raw, "a=sendrecv") {
+		t.Errorf("answer to a page: %v\n%s", h, a.raw)
+	}
+	m.with("If-Match: \"another\"").do("DELETE", microphone, nil).ok("DELETE, whatever it matches", http.StatusOK)
 }

@@ -24,6 +24,9 @@ func TestConfig(t *testing.T) {
 		{"a name", Config{Listen: ":1", PublicIPs: []string{"loa.example.vn"}}, []string{"public_ips.0"}},
 		{"all at once", Config{Listen: "x", PublicIPs: []string{"1.2.3.4", "0.0.0.0", "224.0.0.1", "fe80::1%eth0", ""}},
 			[]string{"listen", "public_ips.1", "public_ips.2", "public_ips.3", "public_ips.4"}},
+		{"ICE servers", Config{Listen: ":1", ICEServers: []ICEServer{
+			{URL: "stun:stun.example.vn:3478"}, {URL: "https://stun.example.vn"}, {URL: "turn:a>b"}, {URL: "turns:turn.example.vn", Username: "lễ", Credential: "a\n"},
+		}}, []string{"ice_servers.1.url", "ice_servers.2.url", "ice_servers.3.username", "ice_servers.3.credential"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var paths []string
@@ -34,6 +37,29 @@ func TestConfig(t *testing.T) {
 				t.Errorf("faults of %v, want of %v", paths, tt.faults)
 			}
 		})
+	}
+}
+
+func TestLineConfig(t *testing.T) {
+	for _, tt := range []struct {
+		cfg    LineConfig
+		faults string
+	}{
+		{LineConfig{}, ""},
+		{LineConfig{Listen: "10.0.0.1", Ports: "5004-5067"}, ""},
+		{LineConfig{Listen: "::1", Ports: "5004-5004"}, ""},
+		{LineConfig{Listen: "10.0.0.1:5004", Ports: "5004"}, "listen ports"},
+		{LineConfig{Listen: "0.0.0.0", Ports: "5005-5004"}, "listen ports"},
+		{LineConfig{Listen: "239.0.0.1", Ports: "0-9"}, "listen ports"},
+		{LineConfig{Ports: "1-65536"}, "ports"},
+	} {
+		var paths []string
+		for _, f := range tt.cfg.Validate() {
+			paths = append(paths, f.Path)
+		}
+		if got := strings.Join(paths, " "); got != tt.faults {
+			t.Errorf("%+v: faults of %q, want of %q", tt.cfg, got, tt.faults)
+		}
 	}
 }
 

@@ -81,6 +81,9 @@ func TestOtherSites(t *testing.T) {
 			t.Errorf("%s: %d %q, want %d", c.name, answer.StatusCode, body, c.want)
 		}
 	}
+	if answer, _ := s.do("POST", "/api/v1/whip/x", nil, "Sec-Fetch-Site: cross-site", "Origin: https://evil.example"); answer.StatusCode != http.StatusOK {
+		t.Errorf("WHIP from another site: %d, want it to be the API's to judge", answer.StatusCode)
+	}
 }
 
 // TestPanic: a handler that panics answers 500 and leaves the server as it was.
