@@ -12,6 +12,7 @@ func main() {
 			program.Configured("play", "play until told to end", defaults, play),
 			program.Check(defaults),
 			enrol(),
+			devices(),
 		},
 	}.Main()
 }

@@ -38,6 +38,7 @@ func TestSystem(t *testing.T) {
 	t.Run("enrolment", func(t *testing.T) { testEnrolment(t, r) })
 	t.Run("hostile datagrams", func(t *testing.T) { testGarbage(t, r, m) })
 	t.Run("volume and test tone", func(t *testing.T) { testOrders(t, r, m) })
+	t.Run("a sound card", func(t *testing.T) { testSoundCard(t, r, m) })
 	t.Run("unison", func(t *testing.T) { testUnison(t, r, m) })
 	t.Run("a loudspeaker dies and comes back", func(t *testing.T) { testClientRestart(t, r, m) })
 	t.Run("a relay dies and comes back", func(t *testing.T) { testRelayRestart(t, r, m) })

@@ -67,7 +67,7 @@ func (p *Pulse) Start() {
 	p.pcm, p.odd, p.start = nil, nil, time.Time{}
 	p.mu.Unlock()
 	p.server = p.command("pulseaudio", "-n", "--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=no", "--disable-shm=yes",
-		"--realtime=no", "--high-priority=no",
+		"--realtime=no", "--high-priority=yes", // as it is by default
 		"-L", "module-native-protocol-unix socket="+p.socket()+" auth-anonymous=1",
 		"-L", "module-null-sink sink_name=spk rate=48000 channels=1 format=s16le")
 	var log Journal

@@ -1,9 +1,13 @@
 package loudspeaker
 
 import (
+	"context"
+	"errors"
+	"strings"
 	"testing"
 	"time"
 
+	"dongthanh/client/internal/device"
 	"dongthanh/client/internal/playout"
 )
 
@@ -35,3 +39,50 @@ func TestChangesAreToldTwice(t *testing.T) {
 	hearing(4*time.Second, false, 1, 0, 0, 1, 0, 0)
 	hearing(8*time.Second, false, 0, 0)
 }
+
+// TestDeviceThatHangs: a loudspeaker whose device no longer asks for sound does not report that it hears, whatever it
+// showed last, and is not ready; nor is one whose device says that nothing can sound.
+func TestDeviceThatHangs(t *testing.T) {
+	d := newDesk(t, true)
+	broken := &mute{}
+	d.options.Device = broken
+	x := d.transmit(chord, nil, "31/11296")
+	d.listen(x)
+	for k := range 20 {
+		d.media(x.make(k, false), d.clock.Now(), 0)
+	}
+	for k := range int64(20) {
+		d.block(k*480, x.cert.PlayAt(x.cert.Index0).Add(time.Duration(k)*10*ms))
+	}
+	hearing := func() bool {
+		all, _ := d.streams()
+		return len(all) == 1 && all[0].Hearing
+	}
+	d.filled.Store(int64(d.clock.Now()))
+	if !hearing() {
+		t.Fatal("not heard to begin with")
+	}
+	broken.err = errors.New("the card is gone")
+	if err := d.Ready(t.Context()); !errors.Is(err, broken.err) {
+		t.Errorf("Ready = %v, want the device's reason", err)
+	}
+	broken.err = nil
+	d.filled.Store(int64(d.clock.Now().Add(-1100 * ms)))
+	if hearing() {
+		t.Error("hearing, though the device has not asked for sound for 1.1 s")
+	}
+	if err := d.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "does not ask") {
+		t.Errorf("Ready = %v", err)
+	}
+	before := d.filled.Load()
+	d.fill(device.Block{First: 1 << 30, Now: d.clock.Now(), Played: 1 << 30})
+	if d.filled.Load() != before {
+		t.Error("a block without sound counts as asking for it")
+	}
+}
+
+// mute is a device that plays nothing.
+type mute struct{ err error }
+
+func (*mute) Run(context.Context, func(device.Block)) error { return nil }
+func (m *mute) Ready() error                                { return m.err }

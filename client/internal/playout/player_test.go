@@ -218,3 +218,51 @@ func TestNoClicks(t *testing.T) {
 		})
 	}
 }
+
+// TestNothingCanSound: while the device cannot play, time passes: what is due counts as unheard, nobody calls it
+// hearing, and the sound goes on in its place when the device is back, or has ended if it is over.
+func TestNothingCanSound(t *testing.T) {
+	for _, tc := range []struct {
+		name    string
+		away    time.Duration
+		packets int
+	}{{"comes back", 2 * time.Second, 200}, {"comes back when all is over", 10 * time.Second, 100}} {
+		t.Run(tc.name, func(t *testing.T) {
+			g := encode(t, 1, chord, tc.packets, 700*ms)
+			r := newRig(t)
+			s := r.open(g, 0)
+			r.feed(s, g, 0, tc.packets)
+			const lost = 3 * time.Second
+			r.run(lost)
+			if !r.p.Status(s).Hearing {
+				t.Fatal("not heard to begin with")
+			}
+			r.empty = true
+			r.run(lost + 800*ms)
+			if st := r.p.Status(s); st.Hearing || r.p.Summary().Counts != st.Counts {
+				t.Errorf("0.8 s after the device was lost: %+v, of all %+v, want not hearing", st, r.p.Summary().Counts)
+			}
+			r.run(lost + tc.away)
+			r.empty = false
+			back := lost + tc.away
+			r.run(time.Duration(tc.packets)*40*ms + 4*time.Second)
+			r.run(back + 500*ms)
+			st := r.p.Status(s)
+			if st.State != Ended || st.Counts.Total() != uint64(2*tc.packets) || st.Counts.Concealed > 0 {
+				t.Errorf("in the end: %+v, want each of %d frames counted once", st, 2*tc.packets)
+			}
+			due := min(back, time.Duration(float64(g.playAt()))+time.Duration(tc.packets)*40*ms)
+			if late := float64(st.Counts.Late) * 0.02; math.Abs(late-(due-lost).Seconds()) > 0.1 {
+				t.Errorf("%.2f s counted as late, want the %.2f s that could not sound", late, (due - lost).Seconds())
+			}
+			if tc.packets < 200 {
+				return
+			}
+			for at := back + 100*ms; at < back+2*time.Second; at += 300 * ms {
+				if lag, match := r.lag(g, r.sample(at), 4800); math.Abs(lag) > 1 || match < 0.97 {
+					t.Errorf("lag at %v = %.2f samples (match %.3f), want 0", at, lag, match)
+				}
+			}
+		})
+	}
+}

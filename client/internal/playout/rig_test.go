@@ -93,6 +93,7 @@ type rig struct {
 	skew   float64                               // of the device, a fraction
 	clock  func(true time.Duration) (ns float64) // the node's idea of network time; nil: the truth
 	unsync bool
+	empty  bool // nothing can sound
 	events []event
 	first  int64 // of the next block
 	out    []int16
@@ -183,7 +184,13 @@ func (r *rig) run(t time.Duration) {
 			m.Network = epoch.Add(time.Duration(r.clock(time.Duration(at))))
 		}
 		block := make([]int16, blockLen)
-		r.p.Fill(block, r.first, m)
+		if r.empty {
+			if r.first/blockLen%10 == 0 {
+				r.p.Fill(nil, played, m)
+			}
+		} else {
+			r.p.Fill(block, r.first, m)
+		}
 		r.out = append(r.out, block...)
 		r.first += blockLen
 		for _, q := range r.p.Requests() {
