@@ -152,8 +152,6 @@ type bench struct {
 	*sim
 	*card
 	log   strings.Builder
-	open  func() error // why it cannot be opened, nil if it can
-	fill  func(b Block)
 	worst float64 // ms: how far what sounded lay from what was said of it
 	asked int64   // samples
 	empty int     // blocks without sound

