@@ -182,7 +182,7 @@ func (s *streamer) openNodes(ctx context.Context) (err error) {
 // what is fit for it.
 func (s *streamer) routes() (handler, plain http.Handler) {
 	pages := console.New(console.Options{
-		Accounts: s.accounts, Store: s.store, Trust: s.certs, Recorder: s.recorder, Version: program.Version(), Log: s.log,
+		Accounts: s.accounts, Store: s.store, Trust: s.certs, Recorder: s.recorder, Nodes: s.picture, Version: program.Version(), Log: s.log,
 	})
 	secure, open := http.NewServeMux(), http.NewServeMux()
 	secure.Handle("/api/v1/", api.New(api.Options{

@@ -32,6 +32,8 @@ func TestSystem(t *testing.T) {
 	t.Run("only the commune that was chosen hears", func(t *testing.T) { testOneCommune(t, r, m) })
 	t.Run("a file sounds whole", func(t *testing.T) { testWholeFile(t, r, m) })
 	t.Run("a text is read aloud", func(t *testing.T) { testText(t, r, m) })
+	t.Run("a session is recorded", func(t *testing.T) { testRecording(t, r, m) })
+	t.Run("an official listens", func(t *testing.T) { testListening(t, r, m) })
 	t.Run("browser", func(t *testing.T) { testBrowser(t, r) })
 	t.Run("an emergency breaks in", func(t *testing.T) { testEmergency(t, r) })
 	t.Run("refusals", func(t *testing.T) { testRefusals(t, r) })
@@ -42,6 +44,7 @@ func TestSystem(t *testing.T) {
 	t.Run("unison", func(t *testing.T) { testUnison(t, r, m) })
 	t.Run("a loudspeaker dies and comes back", func(t *testing.T) { testClientRestart(t, r, m) })
 	t.Run("a relay dies and comes back", func(t *testing.T) { testRelayRestart(t, r, m) })
+	t.Run("the streamer dies, and what it recorded is there", func(t *testing.T) { testStreamerKilled(t, r, m) })
 }
 
 func testContract(t *testing.T, r *rig, m caller) {

@@ -89,8 +89,8 @@ func (l *listens) take(id, session, principal string) *ingest.Listener {
 }
 
 // listen lets a page hear a session that is on air, for whoever may see it: an SDP offer to receive, answered with all
-// candidates, as WHEP does it (draft-ietf-wish-whep). What it hears is ahead of the loudspeakers by nearly all of the
-// session's delay.
+// candidates, as WHEP does it (draft-ietf-wish-whep). A browser plays it about 250 ms after it entered the encoder (Chromium
+// 156), and so ahead of the loudspeakers, which wait for the session's whole delay.
 func (a *api) listen(w http.ResponseWriter, r *http.Request) error {
 	s, err := a.visible(r)
 	if err != nil {

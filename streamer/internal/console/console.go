@@ -46,8 +46,11 @@ type Options struct {
 	Store    Records
 	Trust    Trust
 	Recorder interface{ Trouble() recording.Trouble }
-	Version  string // shown at the foot of each page
-	Log      *slog.Logger
+	Nodes    interface { // tells who hears what is on air, and who heard what has just ended
+		Heard(session string) []store.Listener
+	}
+	Version string // shown at the foot of each page
+	Log     *slog.Logger
 }
 
 // Console is the pages, as an http.Handler.

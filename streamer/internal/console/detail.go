@@ -96,7 +96,7 @@ func (c *Console) detail(ctx context.Context, p accounts.Principal, x store.Sess
 			d.Recording.Missing = decimal(rec.Missing)
 		}
 	}
-	list, err := c.Store.Listeners(ctx, x.ID)
+	list, err := c.listeners(ctx, x.ID)
 	for _, l := range list {
 		if !p.Zone.Contains(l.Zone) {
 			continue // every role sees the nodes of its zone, and of no other
@@ -113,6 +113,14 @@ func (c *Console) detail(ctx context.Context, p accounts.Principal, x store.Sess
 		*rows = append(*rows, listenerOf(l, names.zone(ctx, l.Zone)))
 	}
 	return d, err
+}
+
+// listeners tells who hears a session, or heard it.
+func (c *Console) listeners(ctx context.Context, session string) ([]store.Listener, error) {
+	if list := c.Nodes.Heard(session); list != nil {
+		return list, nil
+	}
+	return c.Store.Listeners(ctx, session)
 }
 
 func listenerOf(l store.Listener, place string) listenerRow {

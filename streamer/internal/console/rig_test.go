@@ -38,9 +38,13 @@ type rig struct {
 	store  *store.Store
 	certs  *webcert.Keeper
 	wrong  recording.Trouble
+	heard  map[string][]store.Listener // by session on air
 	server *httptest.Server
 	plain  *httptest.Server // what plain http from other machines gets
 }
+
+// Heard tells of a session on air.
+func (r *rig) Heard(session string) []store.Listener { return r.heard[session] }
 
 // Trouble is that of the recordings.
 func (r *rig) Trouble() recording.Trouble { return r.wrong }
@@ -78,7 +82,7 @@ func newRig(t *testing.T, secure bool) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	handler := console.New(console.Options{Accounts: people, Store: st, Recorder: r, Trust: r.certs, Version: "v1.2.3", Log: slog.New(slog.DiscardHandler)})
+	handler := console.New(console.Options{Accounts: people, Store: st, Recorder: r, Nodes: r, Trust: r.certs, Version: "v1.2.3", Log: slog.New(slog.DiscardHandler)})
 	if secure {
 		r.server = httptest.NewTLSServer(handler)
 	} else {

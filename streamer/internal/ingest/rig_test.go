@@ -119,16 +119,19 @@ type browser struct {
 // newBrowser returns a browser that is not connected.
 func newBrowser(t testing.TB) *browser {
 	t.Helper()
-	return browserOn(t, func(b *browser, s *webrtc.SettingEngine) {
-		s.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4})
-		socket, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		b.conn = ice.NewUDPMuxDefault(ice.UDPMuxParams{UDPConn: socket, Logger: s.LoggerFactory.NewLogger("ice")})
-		t.Cleanup(func() { _ = b.conn.Close() })
-		s.SetICEUDPMux(b.conn)
-	})
+	return browserOn(t, socketFor)
+}
+
+// socketFor gives a browser a network of one UDP socket.
+func socketFor(b *browser, s *webrtc.SettingEngine) {
+	s.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4})
+	socket, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.conn = ice.NewUDPMuxDefault(ice.UDPMuxParams{UDPConn: socket, Logger: s.LoggerFactory.NewLogger("ice")})
+	b.t.Cleanup(func() { _ = b.conn.Close() })
+	s.SetICEUDPMux(b.conn)
 }
 
 // browserOn returns a browser on a network that set chooses.

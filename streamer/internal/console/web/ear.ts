@@ -4,8 +4,8 @@ import { make, need, show } from "./dom";
 import { t } from "./texts";
 
 /**
- * Ear hears one session at a time: the sound that the loudspeakers get, about as far ahead of them as the session's delay
- * is long.
+ * Ear hears one session at a time: the sound that the loudspeakers get, some tenths of a second ahead of them: a browser
+ * buffers for less than the session's delay.
  */
 export class Ear {
   /** session is the id of the one that is heard; empty: none. */
