@@ -20,6 +20,9 @@ func commands() program.Program {
 			tokenAdd(),
 			tokenList(),
 			tokenRevoke(),
+			nodeList(),
+			nodeMove(),
+			nodeRemove(),
 		},
 	}
 }

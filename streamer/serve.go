@@ -143,6 +143,7 @@ func (s *streamer) openNodes(ctx context.Context) (err error) {
 		NoteSeen:  s.store.NoteSeen,
 		Enroller:  s.issuer,
 		Deliver:   func(k control.Keys) bool { return s.hub.Deliver(k) },
+		Certify:   func(c control.Certificate) bool { return s.hub.Certify(c) },
 		Order:     func(o control.Order) bool { return s.hub.Order(o) },
 		Now:       root.Now,
 		Log:       s.log,
@@ -186,7 +187,7 @@ func (s *streamer) routes() (handler, plain http.Handler) {
 	})
 	secure, open := http.NewServeMux(), http.NewServeMux()
 	secure.Handle("/api/v1/", api.New(api.Options{
-		Accounts: s.accounts, Sessions: s.sessions, Nodes: s.picture, Store: s.store, Library: s.library,
+		Accounts: s.accounts, Sessions: s.sessions, Nodes: s.picture, Registry: registry{s}, Store: s.store, Library: s.library,
 		Recordings: s.recorder, Microphones: s.mics, ICEServers: s.cfg.WebRTC.Links(), Log: s.log,
 	}))
 	secure.Handle("/", pages)
@@ -211,6 +212,7 @@ func (s *streamer) run(ctx context.Context) error {
 	group.Go(func() error { return s.issuer.Run(ctx) })
 	group.Go(func() error { return s.picture.Run(ctx) })
 	group.Go(func() error { return s.recorder.Run(ctx) })
+	group.Go(func() error { return s.followRecords(ctx) })
 	group.Go(func() error { return membership.NewMirror(s.redis, s.picture, s.log).Run(hubCtx) }) // it shows their end
 	group.Go(func() error { return s.certs.Run(ctx) })
 	group.Go(func() error { return s.web.Run(ctx) })

@@ -128,7 +128,7 @@ func (h *Hub) enter(c *control.Conn, node identity.Node, j control.Join) *downst
 		h.orphan(old)
 	}
 	for old := range h.orphans {
-		if old.node.ID == node.ID {
+		if old.node.ID == node.ID && node.Kind == identity.Relay { // a loudspeaker's own zone is known, and may be another
 			d.inherited, d.inheritEnd = append(d.inherited, old.zones...), now.Add(inheritFor)
 		}
 	}
@@ -136,10 +136,12 @@ func (h *Hub) enter(c *control.Conn, node identity.Node, j control.Join) *downst
 	h.picture.Join(now, topology.Member{
 		Node: node.ID, Via: h.self.ID, Kind: string(node.Kind), Zone: node.Zone, Version: printable(j.Version),
 		Address: c.RemoteAddr().String(), Standby: j.Standby, Since: h.wall(),
+		Serial: identity.Serial(c.Certificate()),
 	})
 	h.send(d, h.frame(control.Message{Welcome: &control.Welcome{
 		Flow: d.flow.ID[:], Media: h.o.Config.advertised(h.MediaAddr().Port()), Path: h.o.Path(),
 	}}))
+	h.sendRevoked(d)
 	h.sendStops(d, now)
 	d.zones, d.version = h.picture.Zones(node.ID)
 	h.match(d)

@@ -50,10 +50,11 @@ type Hub struct {
 	orphans map[*downstream]struct{} // without one, but their datagrams still come
 	picture *topology.Picture
 	open    map[packet.TransmissionID]*stream
-	stops   []*order // oldest first
-	news    []errand // for the publisher
-	reports [][]byte // to go up
-	bound   int      // flows with a proved address
+	stops   []*order     // oldest first
+	revoked []Revocation // oldest first
+	news    []errand     // for the publisher
+	reports [][]byte     // to go up
+	bound   int          // flows with a proved address
 }
 
 // Bounds of queues and tables. What is lost when one is full stands where it is filled.

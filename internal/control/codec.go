@@ -24,6 +24,8 @@ const (
 	maxEnvelopes = 3 * (zone.MaxDepth + 1) // epochs × zones of a chain
 	maxChain     = 4
 	maxRoots     = 2
+	// MaxRevocations is how many revocations one message holds: as many as fit with room for the issuer.
+	MaxRevocations = 16
 )
 
 // Frame is an encoded message, for sending the same to many. It is read only.
@@ -153,7 +155,7 @@ func (m Message) members() int {
 	n := 0
 	for _, set := range []bool{
 		m.Join != nil, m.Welcome != nil, m.Refuse != nil, m.Path != nil, m.Session != nil, m.Stop != nil, m.Keys != nil,
-		m.Order != nil, m.Changes != nil, m.Digest != nil, m.Resync != nil, m.Reports != nil, m.Enrol != nil, m.EnrolReply != nil,
+		m.Order != nil, m.Certificate != nil, m.Revoked != nil, m.Changes != nil, m.Digest != nil, m.Resync != nil, m.Reports != nil, m.Enrol != nil, m.EnrolReply != nil,
 	} {
 		if set {
 			n++
@@ -184,6 +186,10 @@ func (m Message) check() error {
 		return m.Keys.check()
 	case m.Order != nil:
 		return m.Order.check()
+	case m.Certificate != nil:
+		return m.Certificate.check()
+	case m.Revoked != nil:
+		return errors.Join(objects(m.Revoked.Orders, MaxRevocations), object(m.Revoked.Issuer))
 	case m.Changes != nil:
 		for _, x := range m.Changes.Members {
 			if err := x.check(); err != nil {
@@ -214,6 +220,13 @@ func (o *Order) check() error {
 	return errors.Join(object(o.Order), object(o.Issuer))
 }
 
+func (c *Certificate) check() error {
+	if !identity.ValidID(c.Node) {
+		return fmt.Errorf("node id %q", c.Node)
+	}
+	return objects(c.Chain, maxChain)
+}
+
 func (x Member) check() error {
 	if !identity.ValidID(x.Node) || x.Via != "" && !identity.ValidID(x.Via) {
 		return fmt.Errorf("member %q via %q", x.Node, x.Via)
@@ -221,7 +234,8 @@ func (x Member) check() error {
 	if _, err := zone.Parse(string(x.Zone)); err != nil {
 		return err
 	}
-	return errors.Join(text("kind", x.Kind, maxWord), text("version", x.Version, maxWord), text("address", x.Address, maxWord))
+	return errors.Join(text("kind", x.Kind, maxWord), text("version", x.Version, maxWord), text("address", x.Address, maxWord),
+		text("serial", x.Serial, maxWord))
 }
 
 func (r EnrolRequest) check() error {

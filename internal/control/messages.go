@@ -25,20 +25,22 @@ const Exporter = "EXPORTER-dongthanh-flow"
 // Message is one JSON text message: an object with exactly one member. An unknown member is ignored, so that
 // neighbours of different versions live together.
 type Message struct {
-	Join       *Join       `json:"join,omitempty"`        // up, first
-	Welcome    *Welcome    `json:"welcome,omitempty"`     // down, first
-	Refuse     *Refuse     `json:"refuse,omitempty"`      // down, then the connection ends
-	Path       *Path       `json:"path,omitempty"`        // down, when the upstream's own path changed
-	Session    *Session    `json:"session,omitempty"`     // down
-	Stop       *Stop       `json:"stop,omitempty"`        // down
-	Keys       *Keys       `json:"keys,omitempty"`        // down, for one node
-	Order      *Order      `json:"order,omitempty"`       // down, for one node
-	Changes    *Changes    `json:"changes,omitempty"`     // up
-	Digest     *Digest     `json:"digest,omitempty"`      // up, every 30 s
-	Resync     *Resync     `json:"resync,omitempty"`      // down: send all members again
-	Reports    *Reports    `json:"reports,omitempty"`     // up
-	Enrol      *Enrol      `json:"enrol,omitempty"`       // up, forwarded
-	EnrolReply *EnrolReply `json:"enrol_reply,omitempty"` // down, its answer
+	Join        *Join        `json:"join,omitempty"`        // up, first
+	Welcome     *Welcome     `json:"welcome,omitempty"`     // down, first
+	Refuse      *Refuse      `json:"refuse,omitempty"`      // down, then the connection ends
+	Path        *Path        `json:"path,omitempty"`        // down, when the upstream's own path changed
+	Session     *Session     `json:"session,omitempty"`     // down
+	Stop        *Stop        `json:"stop,omitempty"`        // down
+	Keys        *Keys        `json:"keys,omitempty"`        // down, for one node
+	Order       *Order       `json:"order,omitempty"`       // down, for one node
+	Certificate *Certificate `json:"certificate,omitempty"` // down, for one node
+	Revoked     *Revoked     `json:"revoked,omitempty"`     // down, to relays
+	Changes     *Changes     `json:"changes,omitempty"`     // up
+	Digest      *Digest      `json:"digest,omitempty"`      // up, every 30 s
+	Resync      *Resync      `json:"resync,omitempty"`      // down: send all members again
+	Reports     *Reports     `json:"reports,omitempty"`     // up
+	Enrol       *Enrol       `json:"enrol,omitempty"`       // up, forwarded
+	EnrolReply  *EnrolReply  `json:"enrol_reply,omitempty"` // down, its answer
 }
 
 // Join is a node's first message. Who it is stands in its certificate.
@@ -92,6 +94,18 @@ type Order struct {
 	Issuer []byte `json:"issuer"`
 }
 
+// Certificate carries a new certificate chain to the node whose keys it is for.
+type Certificate struct {
+	Node  string   `json:"node"`
+	Chain [][]byte `json:"chain"` // DER: node, issuer, root
+}
+
+// Revoked carries signed.Revocation objects to every relay.
+type Revoked struct {
+	Orders [][]byte `json:"orders"` // at most MaxRevocations
+	Issuer []byte   `json:"issuer"`
+}
+
 // Member is a node as its upstream sees it.
 type Member struct {
 	Node    string    `json:"node"`
@@ -101,8 +115,9 @@ type Member struct {
 	Version string    `json:"version,omitempty"`
 	Address string    `json:"address,omitempty"` // as Via sees it
 	Standby bool      `json:"standby,omitempty"`
-	Since   int64     `json:"since,omitempty"` // Unix ms, when it joined Via
-	Gone    bool      `json:"gone,omitempty"`  // it left, or fell silent
+	Since   int64     `json:"since,omitempty"`  // Unix ms, when it joined Via
+	Gone    bool      `json:"gone,omitempty"`   // it left, or fell silent
+	Serial  string    `json:"serial,omitempty"` // of the certificate that it shows, hex; empty: Via is of an earlier version
 }
 
 // Changes lists what changed beneath the sender. Full starts anew: members not named are gone.

@@ -22,6 +22,7 @@ var (
 	ErrToken         = errors.New("not an enrolment token")
 	ErrEnvelope      = errors.New("zone-key envelope refused")
 	ErrAddressee     = errors.New("meant for another node")
+	ErrStale         = errors.New("older than the one in force")
 )
 
 // Reason names the fault of a certificate in one word, for a metric's label; "other" for what is not ours.

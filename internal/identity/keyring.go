@@ -27,13 +27,13 @@ const (
 // Keyring holds a node's zone secrets, in memory and on disk, so that a loudspeaker that comes back hears at once. Safe
 // for concurrent use; Secret never waits for the disk.
 type Keyring struct {
-	dir  string
-	node Node
-	key  *ecdh.PrivateKey
+	dir string
+	key *ecdh.PrivateKey
 
 	writing sync.Mutex // held while one is added; taken before mu
 
-	mu      sync.RWMutex // guards secrets, held for a moment only
+	mu      sync.RWMutex // guards what follows, held for a moment only
+	node    Node
 	secrets map[zone.Zone]map[uint32][32]byte
 }
 
@@ -80,8 +80,11 @@ func OpenKeyring(dir string, c *Credentials) (*Keyring, error) {
 // lie in, older than the epochs kept, or cannot be opened. If the disk fails the secret is kept in memory and the error
 // says so.
 func (k *Keyring) Open(e signed.ZoneKey) error {
-	if e.Node != k.node.ID || !e.Zone.Contains(k.node.Zone) {
-		return fmt.Errorf("open key of zone %q for %q: %w: this is %q in zone %q", e.Zone, e.Node, ErrEnvelope, k.node.ID, k.node.Zone)
+	k.mu.RLock()
+	n := k.node
+	k.mu.RUnlock()
+	if e.Node != n.ID || !e.Zone.Contains(n.Zone) {
+		return fmt.Errorf("open key of zone %q for %q: %w: this is %q in zone %q", e.Zone, e.Node, ErrEnvelope, n.ID, n.Zone)
 	}
 	key, err := hpke.NewDHKEMPrivateKey(k.key)
 	if err != nil {
@@ -109,6 +112,15 @@ func (k *Keyring) Open(e signed.ZoneKey) error {
 	return k.save()
 }
 
+// Move says who the node is from now on; the secrets of zones that it does not lie in are forgotten, on the disk with the
+// next that is opened.
+func (k *Keyring) Move(n Node) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.node = n
+	maps.DeleteFunc(k.secrets, func(z zone.Zone, _ map[uint32][32]byte) bool { return !z.Contains(n.Zone) })
+}
+
 // with adds a secret and drops all but the newest epochs.
 func with(m map[uint32][32]byte, epoch uint32, secret [32]byte) map[uint32][32]byte {
 	if m == nil {
@@ -131,8 +143,8 @@ func (k *Keyring) Secret(z zone.Zone, epoch uint32) ([32]byte, bool) {
 
 // save writes the file. The caller holds writing.
 func (k *Keyring) save() error {
-	r := ring{Node: k.node.ID}
 	k.mu.RLock()
+	r := ring{Node: k.node.ID}
 	for _, z := range slices.Sorted(maps.Keys(k.secrets)) {
 		for _, e := range slices.Sorted(maps.Keys(k.secrets[z])) {
 			secret := k.secrets[z][e]

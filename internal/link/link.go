@@ -28,13 +28,15 @@ type Upstream struct {
 // upstreams call at the same time.
 type Events struct {
 	// Control messages as they came. Nothing in them is verified.
-	Session    func(m control.Session, from int)
-	Stop       func(m control.Stop, from int)
-	Keys       func(m control.Keys, from int)
-	NodeOrder  func(m control.Order, from int)
-	Resync     func(from int)                         // send all members again
-	EnrolReply func(m control.EnrolReply, from int)   // to an Enrol that was sent to upstream from
-	Joined     func(from int, upstream identity.Node) // a relay sends all its members then
+	Session     func(m control.Session, from int)
+	Stop        func(m control.Stop, from int)
+	Keys        func(m control.Keys, from int)
+	NodeOrder   func(m control.Order, from int)
+	Certificate func(m control.Certificate, from int)
+	Revoked     func(m control.Revoked, from int)
+	Resync      func(from int)                         // send all members again
+	EnrolReply  func(m control.EnrolReply, from int)   // to an Enrol that was sent to upstream from
+	Joined      func(from int, upstream identity.Node) // a relay sends all its members then
 
 	// Path is the hop list of the active upstream, from the streamer down to it, whenever it changed; nil while there
 	// is no active upstream.

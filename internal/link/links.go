@@ -14,6 +14,7 @@ import (
 	"dongthanh/internal/clock"
 	"dongthanh/internal/config"
 	"dongthanh/internal/control"
+	"dongthanh/internal/identity"
 	"dongthanh/internal/mediaclock"
 	"dongthanh/internal/wire"
 )
@@ -40,6 +41,8 @@ type Links struct {
 	counter atomic.Uint64 // datagrams sent since the start
 	kick    chan struct{} // capacity 1: something changed
 	ups     []*upstream   // never changes
+	own     atomic.Pointer[identity.Credentials]
+	renewed chan struct{} // capacity 1: own was replaced
 
 	mu       sync.Mutex // guards all below and the fields of upstream that say so
 	pick     *picker
@@ -62,7 +65,7 @@ func New(o Options) (*Links, error) {
 	}
 	r := rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
 	l := &Links{
-		options: o, kick: make(chan struct{}, 1), random: r, source: -1,
+		options: o, kick: make(chan struct{}, 1), renewed: make(chan struct{}, 1), random: r, source: -1,
 		pick: newPicker(len(o.Upstreams), o.Clock.Now(), rand.New(rand.NewPCG(r.Uint64(), r.Uint64()))),
 		told: State{Active: -1},
 	}
@@ -70,8 +73,9 @@ func New(o Options) (*Links, error) {
 		for _, f := range at.Validate() {
 			return nil, fmt.Errorf("upstreams[%d].%s", i, f)
 		}
-		l.ups = append(l.ups, &upstream{n: i, at: at, own: o.Credentials.Node.ID})
+		l.ups = append(l.ups, &upstream{n: i, at: at, own: o.Credentials.Node.ID, again: make(chan struct{}, 1)})
 	}
+	l.own.Store(o.Credentials)
 	if err := l.newMetrics(); err != nil {
 		return nil, err
 	}
@@ -89,6 +93,7 @@ func (l *Links) Run(ctx context.Context) error {
 	for _, u := range l.ups {
 		wg.Go(func() { l.run(ctx, u) })
 	}
+	wg.Go(func() { l.renew(ctx) })
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {

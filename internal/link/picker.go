@@ -99,12 +99,16 @@ func newPicker(n int, now mediaclock.Local, r *rand.Rand) *picker {
 	return &picker{views: make([]view, n), active: -1, start: now, rand: r}
 }
 
-// joined says that an upstream welcomed us and a new flow stands.
-func (p *picker) joined(now mediaclock.Local, i int, fed bool) {
+// joined says that an upstream welcomed us and a new flow stands. again: the connection before had only ended for this,
+// and the flow before goes on for a moment, so that what it was good for it still is.
+func (p *picker) joined(now mediaclock.Local, i int, fed, again bool) {
 	old := p.views[i]
 	p.views[i] = view{
 		joined: true, fed: fed, flow: true, ping: now, young: now.Add(youngFor), wait: rebindEvery,
 		heard: now, media: old.media, shunned: old.shunned,
+	}
+	if again {
+		p.views[i].ponged, p.views[i].wellSince = old.ponged, old.wellSince
 	}
 	if i == p.active {
 		p.views[i].resumes, p.views[i].resume = resumeTries, now

@@ -74,7 +74,7 @@ func (n *night) run(d time.Duration) {
 				if t == at {
 					joined[i] = k%2 == 0
 					if joined[i] {
-						n.pick.joined(now, i, u.fed == nil || u.fed(t))
+						n.pick.joined(now, i, u.fed == nil || u.fed(t), false)
 						u.active = i == n.pick.active || n.pick.active < 0 && i == 0
 					} else {
 						n.pick.left(i)

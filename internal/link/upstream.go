@@ -46,12 +46,17 @@ type upstream struct {
 
 	filter clock.Filter // guarded by Links.timeMu
 
+	again chan struct{} // capacity 1: welcomed anew
+
 	// Guarded by Links.mu.
-	conn  *control.Conn // nil: not joined
-	flow  *flow         // may outlive conn
-	node  identity.Node
-	path  []string
-	fault string
+	conn      *control.Conn         // nil: not joined
+	flow      *flow                 // may outlive conn
+	before    *flow                 // the flow before, which ends soon; nil: there is none
+	shown     *identity.Credentials // to conn's peer
+	rejoining bool                  // conn ended only to be made again with a new certificate
+	node      identity.Node
+	path      []string
+	fault     string
 
 	complained mediaclock.Local // by the goroutine of run
 }
@@ -70,6 +75,10 @@ func (l *Links) run(ctx context.Context, u *upstream) {
 		stood, err := l.session(ctx, u, &readers)
 		if ctx.Err() != nil {
 			return
+		}
+		if errors.Is(err, errRenewed) {
+			l.parted(u)
+			continue
 		}
 		l.left(u, err)
 		now := l.options.Clock.Now()
@@ -129,7 +138,8 @@ func oneLine(err error) string {
 // session joins once and serves the connection until it ends. stood says whether the upstream welcomed us.
 func (l *Links) session(ctx context.Context, u *upstream, readers *sync.WaitGroup) (stood bool, err error) {
 	dialing, stop := context.WithTimeout(ctx, dialTime)
-	conn, err := control.Dial(dialing, u.at.Control, l.options.Credentials)
+	own := l.own.Load()
+	conn, err := control.Dial(dialing, u.at.Control, own)
 	stop()
 	if err != nil {
 		return false, fmt.Errorf("join upstream: %w", err)
@@ -147,7 +157,7 @@ func (l *Links) session(ctx context.Context, u *upstream, readers *sync.WaitGrou
 		case m.Refuse != nil:
 			conn.Close(&control.Refused{Code: m.Refuse.Code, Reason: m.Refuse.Reason})
 		case m.Welcome != nil && patience.Stop():
-			if fault := l.welcome(ctx, u, conn, *m.Welcome, readers); fault != nil {
+			if fault := l.welcome(ctx, u, conn, own, *m.Welcome, readers); fault != nil {
 				conn.Close(fault)
 				return
 			}
@@ -160,7 +170,7 @@ func (l *Links) session(ctx context.Context, u *upstream, readers *sync.WaitGrou
 }
 
 // welcome begins the flow of a join that was accepted.
-func (l *Links) welcome(ctx context.Context, u *upstream, conn *control.Conn, w control.Welcome, readers *sync.WaitGroup) error {
+func (l *Links) welcome(ctx context.Context, u *upstream, conn *control.Conn, own *identity.Credentials, w control.Welcome, readers *sync.WaitGroup) error {
 	if len(w.Flow) != len(wire.FlowID{}) {
 		return fmt.Errorf("%w: flow id of %d bytes", ErrProtocol, len(w.Flow))
 	}
@@ -176,12 +186,13 @@ func (l *Links) welcome(ctx context.Context, u *upstream, conn *control.Conn, w 
 	if err != nil {
 		return err
 	}
-	l.endFlow(u)
+	again := l.replaceFlow(u)
 	now := l.options.Clock.Now()
 	l.mu.Lock()
-	u.conn, u.flow, u.node, u.path, u.fault = conn, f, conn.Peer(), slices.Clone(w.Path), ""
-	l.pick.joined(now, u.n, fed(u.node, u.path))
+	u.conn, u.flow, u.shown, u.node, u.path, u.fault, u.rejoining = conn, f, own, conn.Peer(), slices.Clone(w.Path), "", false
+	l.pick.joined(now, u.n, fed(u.node, u.path), again)
 	l.mu.Unlock()
+	l.welcomed(u, own)
 	readers.Go(func() { f.read(ctx, func(raw []byte, waited time.Duration) { l.take(u, f, raw, waited) }) })
 	l.options.Log.Info("upstream joined", "upstream", u.at.Control, "node", u.node.ID, "media", addr.String(), "hops", len(u.path))
 	if l.options.Events.Joined != nil {
@@ -264,6 +275,10 @@ func (l *Links) message(u *upstream, conn *control.Conn, m control.Message) {
 		e.Keys(*m.Keys, u.n)
 	case m.Order != nil && e.NodeOrder != nil:
 		e.NodeOrder(*m.Order, u.n)
+	case m.Certificate != nil && e.Certificate != nil:
+		e.Certificate(*m.Certificate, u.n)
+	case m.Revoked != nil && e.Revoked != nil:
+		e.Revoked(*m.Revoked, u.n)
 	case m.Resync != nil && e.Resync != nil:
 		e.Resync(u.n)
 	case m.EnrolReply != nil && e.EnrolReply != nil:
@@ -276,7 +291,7 @@ func (l *Links) message(u *upstream, conn *control.Conn, m control.Message) {
 // left records that upstream u is not joined any more, or still not.
 func (l *Links) left(u *upstream, err error) {
 	l.mu.Lock()
-	u.conn, u.fault = nil, oneLine(err)
+	u.conn, u.fault, u.rejoining = nil, oneLine(err), false
 	l.pick.left(u.n)
 	l.mu.Unlock()
 	l.wake()
@@ -285,11 +300,13 @@ func (l *Links) left(u *upstream, err error) {
 // endFlow ends what is left of the flow before.
 func (l *Links) endFlow(u *upstream) {
 	l.mu.Lock()
-	f := u.flow
-	u.flow = nil
+	flows := []*flow{u.flow, u.before}
+	u.flow, u.before = nil, nil
 	l.mu.Unlock()
-	if f != nil {
-		f.end()
+	for _, f := range flows {
+		if f != nil {
+			f.end()
+		}
 	}
 }
 

@@ -178,6 +178,9 @@ func addObjects(t *testing.T, add func(string, []byte, map[string]any)) {
 		{"zone key", signed.ZoneKey{Version: 1, Node: "node-1", Zone: "31/11296", Epoch: 3, Sealed: bytes.Repeat([]byte{0xee}, 80)}, issuerID, issuerKey, map[string]any{
 			"node": "node-1", "zone": "31/11296", "epoch": 3, "hpke_info": hex.EncodeToString(signed.ZoneKey{Node: "node-1", Zone: "31/11296", Epoch: 3}.HPKEInfo()),
 		}},
+		{"revocation", signed.Revocation{Version: 1, Nodes: []string{"node-1", "node-2"}, At: 1_795_000_020_000_000_000}, issuerID, issuerKey, map[string]any{
+			"nodes": []string{"node-1", "node-2"}, "at": 1_795_000_020_000_000_000,
+		}},
 		{"report", signed.Report{
 			Version: 1, Node: "node-1", Number: 12, Transmission: transmission, Hearing: true, At: 1_795_000_008_000_000_000, Highest: 65_600,
 			Played: 120, Repaired: 2, Concealed: 1, RTTMicros: 900, LossPermille: 15, ClockMicros: -40, ArrivalMS: 62,

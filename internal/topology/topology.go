@@ -51,13 +51,14 @@ type Member struct {
 	Standby bool
 	Since   int64 // Unix ms, when it joined Via
 	Gone    bool
+	Serial  string // of the certificate that it shows
 }
 
 // valid reports whether m is within the bounds of what a relay may say.
 func (m Member) valid() bool {
 	id := func(s string) bool { return s != "" && len(s) <= signed.MaxNodeID }
 	if !id(m.Node) || !id(m.Via) || m.Node == m.Via || (m.Kind != Relay && m.Kind != Client) ||
-		len(m.Version) > maxText || len(m.Address) > maxText {
+		len(m.Version) > maxText || len(m.Address) > maxText || len(m.Serial) > maxText {
 		return false
 	}
 	_, err := zone.Parse(string(m.Zone))

@@ -105,22 +105,35 @@ func (l *Loudspeaker) doubt(err error) {
 }
 
 // zoneKeys takes zone keys from the control channel.
-func (l *Loudspeaker) zoneKeys(m control.Keys, _ int) {
+func (l *Loudspeaker) zoneKeys(m control.Keys, _ int) { l.post(control.Message{Keys: &m}) }
+
+// post leaves a letter to takeLetters: the disk may be slow, and a stop must not wait behind it. When there are too many
+// the newest waits for the disk here.
+func (l *Loudspeaker) post(m control.Message) {
 	select {
-	case l.keys <- m: // the disk may be slow, and a stop must not wait behind it
+	case l.letters <- m:
 	default:
-		l.openKeys(m)
+		l.openLetter(m)
 	}
 }
 
-func (l *Loudspeaker) takeKeys(ctx context.Context) {
+// takeLetters opens letters in the order in which they came.
+func (l *Loudspeaker) takeLetters(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case m := <-l.keys:
-			l.openKeys(m)
+		case m := <-l.letters:
+			l.openLetter(m)
 		}
+	}
+}
+
+func (l *Loudspeaker) openLetter(m control.Message) {
+	if m.Certificate != nil {
+		l.renew(*m.Certificate)
+	} else {
+		l.openKeys(*m.Keys)
 	}
 }
 
@@ -182,7 +195,7 @@ func (l *Loudspeaker) entry(x *onair.Transmission) *entry {
 
 // meant reports whether a transmission is meant for this loudspeaker.
 func (l *Loudspeaker) meant(x *onair.Transmission) bool {
-	return zone.AnyContains(x.Cert.Zones, l.options.Credentials.Node.Zone)
+	return zone.AnyContains(x.Cert.Zones, l.node().Zone)
 }
 
 // open begins to listen to a transmission, if it is meant for this loudspeaker.

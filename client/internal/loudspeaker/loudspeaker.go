@@ -53,6 +53,7 @@ type upstreams interface {
 	Nack(n wire.NackBody, all bool)
 	Resume(r wire.ResumeBody)
 	State() link.State
+	SetCredentials(c *identity.Credentials)
 }
 
 // Loudspeaker is one loudspeaker. Make it with New, run it once.
@@ -60,6 +61,7 @@ type Loudspeaker struct {
 	options Options
 	log     *slog.Logger
 	boot    uint32
+	wallet  *identity.Wallet
 	trust   *identity.Trust
 	ring    *identity.Keyring
 	table   *onair.Table
@@ -95,9 +97,9 @@ type Loudspeaker struct {
 	picture picture
 	changed chan struct{} // capacity 1: somebody started or ceased to sound
 
-	keys   chan control.Keys
-	orders *orders
-	untold atomic.Bool // the streamer is to be told how this loudspeaker is set
+	letters chan control.Message // keys and certificates
+	orders  *orders
+	untold  atomic.Bool // the streamer is to be told how this loudspeaker is set
 
 	mu     sync.Mutex // guards all below
 	onAir  map[*onair.Transmission]*entry
@@ -113,7 +115,7 @@ func New(o Options) (*Loudspeaker, error) {
 	links, err := link.New(link.Options{
 		Upstreams: o.Upstreams, Credentials: o.Credentials, Boot: l.boot, Version: o.Version,
 		Events: link.Events{
-			Session: l.session, Stop: l.stop, Keys: l.zoneKeys, NodeOrder: l.orders.put,
+			Session: l.session, Stop: l.stop, Keys: l.zoneKeys, Certificate: l.certificate, NodeOrder: l.orders.put,
 			Joined: func(int, identity.Node) { l.untold.Store(true) },
 			Media:  l.media, Beacon: l.beacon, Order: l.order, Positions: l.positions,
 		},
@@ -138,14 +140,14 @@ func newLoudspeaker(o Options) (*Loudspeaker, error) {
 	}
 	kept := openSettings(o.Dir, o.Credentials.Node.ID, o.Log)
 	l := &Loudspeaker{
-		options: o, log: o.Log, boot: boot, ring: ring,
+		options: o, log: o.Log, boot: boot, ring: ring, wallet: identity.NewWallet(o.Dir, o.Credentials),
 		queue:   newQueue(),
 		refused: logging.NewDumper(o.Log, "signed objects refused", time.Now),
 		player:  playout.New(),
 		amp:     amp.New(kept.Volume),
 		asks:    make(chan ask, 64),
 		changed: make(chan struct{}, 1),
-		keys:    make(chan control.Keys, 16),
+		letters: make(chan control.Message, 16),
 		onAir:   map[*onair.Transmission]*entry{},
 		number:  uint64(boot) << 40,
 	}
@@ -172,6 +174,9 @@ func (l *Loudspeaker) time() time.Time {
 	return l.options.Credentials.Time()
 }
 
+// node is who this loudspeaker is now.
+func (l *Loudspeaker) node() identity.Node { return l.wallet.Credentials().Node }
+
 // now is the moment at as the table wants it.
 func (l *Loudspeaker) now(at mediaclock.Local) onair.Now {
 	n, _, ok := l.links.At(at)
@@ -195,7 +200,7 @@ func (l *Loudspeaker) Run(ctx context.Context) error {
 	})
 	wg.Go(func() { end(l.run(ctx)) })
 	wg.Go(func() { l.ask(ctx) })
-	wg.Go(func() { l.takeKeys(ctx) })
+	wg.Go(func() { l.takeLetters(ctx) })
 	wg.Go(func() { l.takeOrders(ctx) })
 	l.watch(ctx)
 	wg.Wait()

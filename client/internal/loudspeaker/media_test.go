@@ -28,6 +28,7 @@ type still struct {
 	reports int
 	sent    []control.Message // to the active upstream
 	cut     bool              // there is none
+	shown   int
 }
 
 func (s *still) At(l mediaclock.Local) (mediaclock.Instant, uint32, bool) {
@@ -40,6 +41,7 @@ func (s *still) SendActive(m control.Message) bool         { s.sent = append(s.s
 func (*still) Nack(wire.NackBody, bool)                    {}
 func (*still) Resume(wire.ResumeBody)                      {}
 func (*still) State() link.State                           { return link.State{Active: -1} }
+func (s *still) SetCredentials(*identity.Credentials)      { s.shown++ }
 
 // desk is a loudspeaker without links and without a device: the test is both.
 type desk struct {

@@ -120,7 +120,7 @@ func TestToneByOrder(t *testing.T) {
 		if share := power(test, 440, 960) + power(test, 880, 960); share < 0.95 {
 			t.Errorf("%.0f %% of the energy before the broadcast is the test tone's", 100*share)
 		}
-		if l := 20 * math.Log10(loudness(test) * math.Sqrt2 / 32768); math.Abs(l+20) > 0.5 {
+		if l := 20 * math.Log10(loudness(test)*math.Sqrt2/32768); math.Abs(l+20) > 0.5 {
 			t.Errorf("the test tone sounds at %.1f dBFS, want -20", l)
 		}
 		if l := loudness(r.between(opened.Add(150*ms), from.Add(-15*ms))); l > 1 {

@@ -115,7 +115,7 @@ func (l *Loudspeaker) report(s seen, sum playout.Summary, now time.Time) {
 	e.reports++
 	l.number++
 	r := signed.Report{
-		Version: 1, Node: l.options.Credentials.Node.ID, Number: l.number, Transmission: e.on.Cert.Transmission,
+		Version: 1, Node: l.node().ID, Number: l.number, Transmission: e.on.Cert.Transmission,
 		Hearing: s.Hearing && s.State != playout.Ended, At: network, Highest: uint64(s.Highest),
 		Played: uint32(s.Counts.Played), Repaired: uint32(s.Counts.Repaired),
 		Concealed: uint32(s.Counts.Concealed), Late: uint32(s.Counts.Late),
@@ -125,7 +125,7 @@ func (l *Loudspeaker) report(s seen, sum playout.Summary, now time.Time) {
 		ArrivalMS:    uint32(s.Arrival.Milliseconds()),
 	}
 	r.Volume, r.Order = l.setting()
-	raw, err := l.options.Credentials.SignReport(r)
+	raw, err := l.wallet.Credentials().SignReport(r)
 	if err != nil {
 		l.log.Error("cannot report", "session", sessionID(e.on), "error", err)
 		return

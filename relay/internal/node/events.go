@@ -34,7 +34,8 @@ func (n *Node) events() link.Events {
 				n.hub.Deliver(m)
 			}
 		},
-		NodeOrder:  func(m control.Order, _ int) { n.hub.Order(m) }, // the loudspeaker judges it
+		NodeOrder:   func(m control.Order, _ int) { n.hub.Order(m) }, // the loudspeaker judges it
+		Certificate: n.certificate, Revoked: n.revoked,
 		Resync:     func(int) { n.hub.Resync() },
 		Joined:     func(int, identity.Node) { n.hub.Resync(); n.joinedAgain() },
 		EnrolReply: n.enrolled,

@@ -29,17 +29,21 @@ const metricsPrefix = "dongthanh_relay_"
 
 // Node is one relay. Make it with New, then Run it once.
 type Node struct {
-	log     *slog.Logger
-	self    identity.Node
-	mono    mediaclock.Monotonic
-	hub     *cluster.Hub
-	links   *link.Links
-	admin   *health.Server
-	table   *onair.Table
-	refused *logging.Dumper // signed objects that were not accepted
-	path    atomic.Pointer[[]string]
-	repairs atomic.Pointer[map[uint32]*repairs] // by SSRC; copied on write, for the media path
-	onAir   chan struct{}                       // capacity 1: look whether something is on air
+	log      *slog.Logger
+	self     identity.Node // its id never changes; zone and name are the wallet's
+	wallet   *identity.Wallet
+	trust    *identity.Trust
+	outcasts *outcasts
+	letters  chan letter
+	mono     mediaclock.Monotonic
+	hub      *cluster.Hub
+	links    *link.Links
+	admin    *health.Server
+	table    *onair.Table
+	refused  *logging.Dumper // signed objects that were not accepted
+	path     atomic.Pointer[[]string]
+	repairs  atomic.Pointer[map[uint32]*repairs] // by SSRC; copied on write, for the media path
+	onAir    chan struct{}                       // capacity 1: look whether something is on air
 
 	mu      sync.Mutex // guards all below
 	enrols  map[uint64]enrolment
@@ -62,19 +66,25 @@ func New(cfg Config, version string, log *slog.Logger, reg *prometheus.Registry)
 		log: log, self: creds.Node, mono: mediaclock.NewMonotonic(),
 		refused: logging.NewDumper(log, "signed objects not accepted", time.Now),
 		onAir:   make(chan struct{}, 1), enrols: map[uint64]enrolment{}, joined: make(chan struct{}),
+		wallet: identity.NewWallet(cfg.Store.Dir, creds), letters: make(chan letter, 16),
+	}
+	n.trust = identity.NewTrust(creds.Roots, n.time)
+	if n.outcasts, err = openOutcasts(cfg.Store.Dir, creds.Roots); err != nil {
+		log.Error("the upstream will tell them again", "error", err)
 	}
 	n.setPath(nil)
 	n.repairs.Store(&map[uint32]*repairs{})
 	n.table = onair.New(onair.Options{
-		Trust: identity.NewTrust(creds.Roots, n.time), Upstreams: len(cfg.Upstreams), Clear: true, Opening: n.opening,
+		Trust: n.trust, Upstreams: len(cfg.Upstreams), Clear: true, Opening: n.opening,
 	})
 	n.hub, err = cluster.New(cluster.Options{
 		Config: cfg.Nodes, Credentials: creds, Path: func() []string { return *n.path.Load() }, Clock: n.clock,
-		Up: upward{n}, Log: n.log, Registerer: reg, Prefix: metricsPrefix,
+		Up: upward{n}, Revoked: n.outcasts.has, Log: n.log, Registerer: reg, Prefix: metricsPrefix,
 	})
 	if err != nil {
 		return nil, err
 	}
+	n.hub.Revoke(n.outcasts.list())
 	n.links, err = link.New(link.Options{
 		Upstreams: cfg.Upstreams, Credentials: creds, Boot: boot, Version: version, Events: n.events(),
 		Log: n.log, Registerer: reg, Prefix: metricsPrefix, Clock: n.mono,
@@ -111,7 +121,7 @@ func (n *Node) Run(ctx context.Context) error {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	var wg sync.WaitGroup
-	for _, part := range []func(context.Context) error{n.hub.Run, n.links.Run, n.admin.Run, n.keep} {
+	for _, part := range []func(context.Context) error{n.hub.Run, n.links.Run, n.admin.Run, n.keep, n.takeTrust} {
 		wg.Go(func() { end(part(ctx)) })
 	}
 	wg.Wait()

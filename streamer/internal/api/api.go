@@ -35,6 +35,7 @@ type Options struct {
 	Accounts    *accounts.Accounts
 	Sessions    *session.Manager
 	Nodes       *nodes.Picture
+	Registry    Registry
 	Store       Records
 	Library     *library.Library
 	Recordings  *recording.Recorder
@@ -64,6 +65,7 @@ func New(o Options) http.Handler {
 	handle("GET /api/v1/nodes/{id}", a.signedIn(a.node))
 	handle("PATCH /api/v1/nodes/{id}", a.signedIn(a.changeNode))
 	handle("POST /api/v1/nodes/{id}/tone", a.signedIn(a.tone))
+	handle("DELETE /api/v1/nodes/{id}", a.signedIn(a.removeNode))
 	handle("POST /api/v1/audio", a.signedIn(a.upload))
 	handle("POST /api/v1/sessions", a.signedIn(a.start))
 	handle("GET /api/v1/sessions", a.signedIn(a.sessions))

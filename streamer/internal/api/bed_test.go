@@ -106,7 +106,7 @@ func newBed(t *testing.T) *bed {
 	var hub *cluster.Hub
 	b.picture, err = nodes.New(ctx, nodes.Options{
 		Enrolled: b.store.Nodes, SetVolume: b.store.SetVolume, NoteSeen: b.store.NoteSeen, Enroller: b.issuer, Log: log,
-		Deliver: func(k control.Keys) bool { return hub.Deliver(k) }, Order: func(o control.Order) bool { return hub.Order(o) },
+		Deliver: func(k control.Keys) bool { return hub.Deliver(k) }, Certify: func(c control.Certificate) bool { return hub.Certify(c) }, Order: func(o control.Order) bool { return hub.Order(o) },
 		Now: func() mediaclock.Instant { return mediaclock.At(time.Now()) },
 	})
 	b.must(err)
@@ -155,7 +155,19 @@ var testServers = ingest.Config{ICEServers: []ingest.ICEServer{
 }}
 
 func (b *bed) options(lib *library.Library, log *slog.Logger) Options {
-	return Options{Accounts: b.accounts, Sessions: b.sessions, Nodes: b.picture, Store: b.store, Library: lib, Recordings: b.recorder, Microphones: b.mics, ICEServers: testServers.Links(), Log: log}
+	return Options{Accounts: b.accounts, Sessions: b.sessions, Nodes: b.picture, Registry: registry{b}, Store: b.store, Library: lib, Recordings: b.recorder, Microphones: b.mics, ICEServers: testServers.Links(), Log: log}
+}
+
+// registry changes nodes as the streamer does.
+type registry struct{ *bed }
+
+func (r registry) Move(ctx context.Context, id string, z zone.Zone, name string) (store.Node, error) {
+	n, err := r.issuer.Move(ctx, id, z, name)
+	return n, errors.Join(err, r.picture.Refresh(ctx))
+}
+
+func (r registry) Remove(ctx context.Context, id string) error {
+	return errors.Join(r.issuer.Revoke(ctx, id), r.picture.Refresh(ctx))
 }
 
 func (b *bed) must(err error) {

@@ -18,6 +18,8 @@ const (
 
 // nodeChange is the body of PATCH /nodes/{id}: what is left out stays as it is.
 type nodeChange struct {
+	Name   *string  `json:"name,omitempty"`
+	Zone   *string  `json:"zone,omitempty"`
 	Volume *float64 `json:"volume_db,omitempty"`
 }
 
@@ -33,6 +35,11 @@ func (a *api) changeNode(w http.ResponseWriter, r *http.Request) error {
 	}
 	if body == (nodeChange{}) {
 		return problemf(http.StatusUnprocessableEntity, "no_change", "Yêu cầu không nêu điều gì cần thay đổi.")
+	}
+	if body.Name != nil || body.Zone != nil {
+		if err := a.moveNode(r, n, body.Name, body.Zone); err != nil {
+			return err
+		}
 	}
 	if body.Volume != nil {
 		if err := a.turn(r, n, *body.Volume); err != nil {

@@ -84,11 +84,7 @@ func (i *Issuer) certify(s store.Token, token, asked identity.Kind, signing ed25
 		return store.Node{}, nil, &control.Refused{Code: control.CodeKind, Reason: fmt.Sprintf("this token enrols a %s, not a %q", kind, asked)}
 	}
 	n := identity.Node{ID: store.NewID(), Kind: kind, Zone: s.Zone, Name: s.Name}
-	life := clientLife
-	if kind.Serves() {
-		life = serverLife
-	}
-	chain, err := i.current.Load().authority.Certify(n, signing, sealing, now, life)
+	chain, err := i.current.Load().authority.Certify(n, signing, sealing, now, lifeOf(kind))
 	if err != nil {
 		return store.Node{}, nil, err
 	}
@@ -97,7 +93,7 @@ func (i *Issuer) certify(s store.Token, token, asked identity.Kind, signing ed25
 		return store.Node{}, nil, fmt.Errorf("read own certificate of %q: %w", n.ID, err)
 	}
 	node := record(n, c.Raw, signing, sealing)
-	node.Serial, node.NotAfter, node.Enrolled = serialOf(c), c.NotAfter, now
+	node.Serial, node.NotAfter, node.Enrolled = identity.Serial(c), c.NotAfter, now
 	return node, chain, nil
 }
 
@@ -141,5 +137,3 @@ func refusal(err error) error {
 	}
 	return fmt.Errorf("enrol node: %w", err)
 }
-
-func serialOf(c *x509.Certificate) string { return fmt.Sprintf("%x", c.SerialNumber) }

@@ -41,6 +41,8 @@ type Store interface {
 	RenewNode(ctx context.Context, n store.Node) error
 	Node(ctx context.Context, id string) (store.Node, error)
 	Nodes(ctx context.Context) ([]store.Node, error)
+	ReissueNode(ctx context.Context, n store.Node, from string) error
+	Restored(ctx context.Context) (time.Time, error)
 	RevokeNode(ctx context.Context, id string, at time.Time) error
 	EnsureZoneKey(ctx context.Context, z zone.Zone, at time.Time) (store.ZoneKey, error)
 	ZoneKeys(ctx context.Context, z zone.Zone) ([]store.ZoneKey, error)

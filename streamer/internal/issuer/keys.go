@@ -219,7 +219,7 @@ func (i *Issuer) ensureCredentials(ctx context.Context, a *identity.Authority, n
 // record keeps the streamer's own entry in the database right.
 func (i *Issuer) record(ctx context.Context, c *identity.Credentials, now time.Time) error {
 	n := record(c.Node, c.Chain[0].Raw, c.Key.Public().(ed25519.PublicKey), c.HPKE.PublicKey())
-	n.Serial, n.NotAfter, n.Enrolled = serialOf(c.Chain[0]), c.Chain[0].NotAfter, now
+	n.Serial, n.NotAfter, n.Enrolled = identity.Serial(c.Chain[0]), c.Chain[0].NotAfter, now
 	old, err := i.o.Store.Node(ctx, n.ID)
 	switch {
 	case errors.Is(err, store.ErrNotFound):

@@ -65,7 +65,7 @@ func TestFirstStart(t *testing.T) {
 		t.Error("Root() is not the hash of the root")
 	}
 	n := must(p.db.Node(t.Context(), c.Node.ID))(t)
-	if n.Kind != store.NodeStreamer || n.Serial != serialOf(c.Chain[0]) || n.Sealing != [32]byte(c.HPKE.PublicKey().Bytes()) {
+	if n.Kind != store.NodeStreamer || n.Serial != identity.Serial(c.Chain[0]) || n.Sealing != [32]byte(c.HPKE.PublicKey().Bytes()) {
 		t.Errorf("the database has %+v", n)
 	}
 
@@ -148,7 +148,7 @@ func TestRenewal(t *testing.T) {
 	if now := i.Credentials(); now.Key.Equal(streamer.Key) || now.Node != streamer.Node {
 		t.Errorf("the streamer's credentials are not renewed, or it has become %+v", now.Node)
 	}
-	if n := must(p.db.Node(t.Context(), streamer.Node.ID))(t); n.Serial != serialOf(i.Credentials().Chain[0]) {
+	if n := must(p.db.Node(t.Context(), streamer.Node.ID))(t); n.Serial != identity.Serial(i.Credentials().Chain[0]) {
 		t.Error("the database does not know the new certificate")
 	}
 	if _, err := os.Stat(filepath.Join(keys, "issuer-0001", keyName)); !os.IsNotExist(err) {

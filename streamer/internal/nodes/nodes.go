@@ -58,6 +58,7 @@ type Enroller interface {
 	Enrol(ctx context.Context, r control.EnrolRequest) (*control.EnrolResponse, error)
 	ZoneKeys(ctx context.Context, node string) (envelopes [][]byte, issuer []byte, err error)
 	Order(o signed.Order, z zone.Zone) (raw, issuer []byte, err error)
+	Certificate(ctx context.Context, node string) (chain [][]byte, err error)
 }
 
 // Options are what a Picture needs; all are required.
@@ -66,8 +67,9 @@ type Options struct {
 	SetVolume func(ctx context.Context, node string, volume int32) error
 	NoteSeen  func(context.Context, map[string]time.Time) error
 	Enroller  Enroller
-	Deliver   func(control.Keys) bool  // to the fan-out
-	Order     func(control.Order) bool // to the fan-out
+	Deliver   func(control.Keys) bool        // to the fan-out
+	Order     func(control.Order) bool       // to the fan-out
+	Certify   func(control.Certificate) bool // to the fan-out
 	Now       func() mediaclock.Instant
 	Log       *slog.Logger
 }
@@ -96,8 +98,11 @@ func New(ctx context.Context, o Options) (*Picture, error) {
 	return p, p.reload(ctx)
 }
 
-// Reload has the nodes on record read again soon, after one was enrolled or revoked: once for many at a time.
+// Reload has the nodes on record read again soon, after one was enrolled, moved or revoked: once for many at a time.
 func (p *Picture) Reload() { poke(p.stale) }
+
+// Refresh reads the nodes on record now.
+func (p *Picture) Refresh(ctx context.Context) error { return p.reload(ctx) }
 
 // poke puts a sign into a channel that holds one, unless there is one.
 func poke(c chan struct{}) {
@@ -114,7 +119,7 @@ func (p *Picture) reload(ctx context.Context) error {
 	}
 	p.update(func(t *table) bool {
 		appeared, turned := t.enrol(list)
-		p.queue(appeared, dueKeys|dueVolume)
+		p.queue(appeared, dueKeys|dueVolume|dueCertificate)
 		p.queue(turned, dueVolume)
 		return true
 	})
@@ -125,15 +130,22 @@ func (p *Picture) reload(ctx context.Context) error {
 type due uint8
 
 const (
-	dueKeys   due = 1 << iota // zone keys
-	dueVolume                 // an order with the volume that is wished
+	dueKeys        due = 1 << iota // zone keys
+	dueVolume                      // an order with the volume that is wished
+	dueCertificate                 // the one on record, if it shows another
 )
 
-// queue has loudspeakers among ids handed what is due; mu is held. Relays carry envelopes and orders, and have none of
-// their own.
+// queue has nodes handed what is due; mu is held. Relays carry envelopes and orders, and have none of their own.
 func (p *Picture) queue(ids []string, d due) {
 	for _, id := range ids {
-		if p.table.enrolled[id].Kind == store.NodeClient {
+		d, n := d, p.table.enrolled[id]
+		if n.Kind != store.NodeClient {
+			d &= dueCertificate
+		}
+		if p.table.shows(id) == n.Serial {
+			d &^= dueCertificate
+		}
+		if d != 0 {
 			p.waiting[id] |= d
 			poke(p.wake)
 		}
@@ -217,22 +229,40 @@ func (p *Picture) hand(ctx context.Context) (more bool, err error) {
 			p.Log.Error("order volume", "node", id, "error", err) // the issuer refuses, and would again
 		}
 	}
-	if d&dueKeys == 0 {
-		return true, nil
-	}
-	if err := p.handKeys(ctx, id); err != nil {
-		p.update(func(*table) bool { p.waiting[id] |= dueKeys; return false })
-		return true, fmt.Errorf("node %s: %w", id, err)
+	d &^= dueVolume
+	for _, x := range []struct {
+		due  due
+		hand func(context.Context, string) error
+	}{{dueCertificate, p.handCertificate}, {dueKeys, p.handKeys}} { // in this order: keys of a new zone need its certificate
+		if d&x.due == 0 {
+			continue
+		}
+		err := x.hand(ctx, id)
+		if errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrRevoked) {
+			return true, nil // it was enrolled a moment ago, and no longer is
+		}
+		if err != nil {
+			p.update(func(*table) bool { p.waiting[id] |= d; return false })
+			return true, fmt.Errorf("node %s: %w", id, err)
+		}
+		d &^= x.due
 	}
 	return true, nil
+}
+
+// handCertificate sends a node the certificate on record. The node comes anew with it; one that has it already, or is of
+// an earlier version, does nothing.
+func (p *Picture) handCertificate(ctx context.Context, id string) error {
+	chain, err := p.Enroller.Certificate(ctx, id)
+	if err == nil {
+		p.Certify(control.Certificate{Node: id, Chain: chain})
+	}
+	return err
 }
 
 // handKeys seals to a node the secrets of its zone and of each zone above.
 func (p *Picture) handKeys(ctx context.Context, id string) error {
 	envelopes, issuer, err := p.Enroller.ZoneKeys(ctx, id)
-	if errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrRevoked) {
-		return nil // it was enrolled a moment ago, and no longer is
-	}
 	if err != nil {
 		return err
 	}
@@ -275,7 +305,7 @@ func (p *Picture) Changes(c control.Changes) {
 	now := time.Now()
 	p.update(func(t *table) bool {
 		appeared, left := t.change(c, now)
-		p.queue(appeared, dueKeys|dueVolume)
+		p.queue(appeared, dueKeys|dueVolume|dueCertificate)
 		for _, id := range left {
 			p.dirty[id] = now
 		}

@@ -41,7 +41,8 @@ type bed struct {
 	mu     sync.Mutex // guards what follows
 	keys   []control.Keys
 	orders []signed.Order
-	cut    bool  // orders find no way
+	cut    bool // orders find no way
+	chains []control.Certificate
 	reads  int   // of the nodes on record
 	fault  error // of the database
 }
@@ -69,7 +70,7 @@ func inTime(t *testing.T, f func(t *testing.T, b *bed)) {
 		}
 		b := &bed{t: t, store: s, issuer: i, log: &bytes.Buffer{}}
 		b.Picture, err = New(t.Context(), Options{
-			Enrolled: b.enrolled, SetVolume: s.SetVolume, NoteSeen: s.NoteSeen, Enroller: enroller{i, b}, Deliver: b.deliver, Order: b.order,
+			Enrolled: b.enrolled, SetVolume: s.SetVolume, NoteSeen: s.NoteSeen, Enroller: enroller{i, b}, Deliver: b.deliver, Order: b.order, Certify: b.certify,
 			Now: func() mediaclock.Instant { return mediaclock.At(time.Now()) }, Log: slog.New(slog.NewTextHandler(b.log, nil)),
 		})
 		if err != nil {
@@ -96,6 +97,13 @@ func (b *bed) enrolled(ctx context.Context) ([]store.Node, error) {
 		return nil, b.fault
 	}
 	return b.store.Nodes(ctx)
+}
+
+func (b *bed) certify(c control.Certificate) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.chains = append(b.chains, c)
+	return true
 }
 
 func (b *bed) deliver(k control.Keys) bool {

@@ -57,8 +57,8 @@ func newTable() *table {
 	}
 }
 
-// enrol replaces the list of trusted nodes and returns those that are new in it and connected already, and those for which
-// another volume is wished than before.
+// enrol replaces the list of trusted nodes and returns those that are connected already and new in it or given another
+// certificate, and those for which another volume is wished than before.
 func (t *table) enrol(list []store.Node) (appeared, turned []string) {
 	before := t.enrolled
 	t.enrolled = map[string]store.Node{}
@@ -69,7 +69,7 @@ func (t *table) enrol(list []store.Node) (appeared, turned []string) {
 		t.enrolled[n.ID] = n
 		old, known := before[n.ID]
 		switch {
-		case !known && len(t.links[n.ID]) > 0:
+		case (!known || old.Serial != n.Serial) && len(t.links[n.ID]) > 0:
 			appeared = append(appeared, n.ID)
 		case known && old.Volume != n.Volume:
 			turned = append(turned, n.ID)
@@ -79,6 +79,18 @@ func (t *table) enrol(list []store.Node) (appeared, turned []string) {
 		a.expected = t.expected(a.record.Zones)
 	}
 	return appeared, turned
+}
+
+// shows returns the serial of the certificate that a node shows to those it is connected to: the one on record if all
+// see that, else another, empty if it is not known.
+func (t *table) shows(id string) (serial string) {
+	record := t.enrolled[id].Serial
+	for _, m := range t.links[id] {
+		if serial = m.Serial; serial != record {
+			return serial
+		}
+	}
+	return serial
 }
 
 // expected lists the loudspeakers beneath zones.

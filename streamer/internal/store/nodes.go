@@ -150,3 +150,29 @@ func (s *Store) NoteSeen(ctx context.Context, at map[string]time.Time) error {
 		return put.Close()
 	})
 }
+
+// ReissueNode gives a node another certificate for the keys it has, with the zone and name that n says. from is the
+// serial of the one it replaces. ErrNotFound; ErrRevoked; ErrUnknownZone; ErrInvalid: a bad name; ErrConflict: from is
+// not in force any more, since somebody else was quicker.
+func (s *Store) ReissueNode(ctx context.Context, n Node, from string) error {
+	name, err := cleanName(n.Name, maxTokenName)
+	if err != nil {
+		return fmt.Errorf("reissue node %q: %w", n.ID, err)
+	}
+	return s.write(ctx, fmt.Sprintf("reissue node %q", n.ID), func(tx *sql.Tx) error {
+		old, err := one(ctx, tx, scanNode, selectNode+` WHERE id = $1`, n.ID)
+		switch {
+		case err != nil:
+			return err
+		case !old.Revoked.IsZero():
+			return ErrRevoked
+		case old.Serial != from:
+			return fmt.Errorf("%w: its certificate was replaced meanwhile", ErrConflict)
+		}
+		if err := requireZone(ctx, tx, n.Zone); err != nil {
+			return err
+		}
+		return exec(ctx, tx, `UPDATE nodes SET name = $2, zone = $3, certificate = $4, serial = $5, not_after = $6 WHERE id = $1`,
+			n.ID, name, string(n.Zone), n.Certificate, n.Serial, millis(n.NotAfter))
+	})
+}

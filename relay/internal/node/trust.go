@@ -1,0 +1,188 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"dongthanh/internal/cluster"
+	"dongthanh/internal/control"
+	"dongthanh/internal/identity"
+)
+
+// revokedFile keeps the revocations across a restart: a stolen box must not come back because the power went.
+const revokedFile = "revoked.json"
+
+// outcasts are the nodes that this relay must not serve. Safe for concurrent use.
+type outcasts struct {
+	dir string
+
+	mu   sync.RWMutex // guards all below
+	ids  map[string]bool
+	kept []cluster.Revocation
+}
+
+// openOutcasts reads those of the last run. A file that cannot be read, or objects that do not hold, are left out: the
+// upstream tells them again.
+func openOutcasts(dir string, roots *identity.Roots) (*outcasts, error) {
+	o := &outcasts{dir: dir, ids: map[string]bool{}}
+	raw, err := os.ReadFile(filepath.Join(dir, revokedFile))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return o, fmt.Errorf("read revocations: %w", err)
+	}
+	var kept []cluster.Revocation
+	if len(raw) > 0 && json.Unmarshal(raw, &kept) != nil {
+		return o, fmt.Errorf("read revocations: %s is damaged", filepath.Join(dir, revokedFile))
+	}
+	// What was revoked stays so, though its issuer has been renewed since: no validity is judged.
+	trust := identity.NewTrust(roots, func() time.Time { return time.Time{} })
+	for _, k := range kept {
+		if trust.AddIssuer(k.Issuer) != nil {
+			continue
+		}
+		if r, err := trust.Revocation(k.Raw); err == nil {
+			k.Nodes = r.Nodes
+			o.add(k)
+		}
+	}
+	return o, nil
+}
+
+// add takes one in and reports whether it says anything new.
+func (o *outcasts) add(r cluster.Revocation) (fresh bool) {
+	for _, id := range r.Nodes {
+		fresh = fresh || !o.ids[id]
+		o.ids[id] = true
+	}
+	if fresh {
+		o.kept = append(o.kept, r)
+	}
+	return fresh
+}
+
+// take takes verified revocations in and stores them; fresh are those that say anything new.
+func (o *outcasts) take(list []cluster.Revocation) (fresh []cluster.Revocation, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, r := range list {
+		if len(o.ids) < maxOutcasts && o.add(r) {
+			fresh = append(fresh, r)
+		}
+	}
+	if len(fresh) == 0 {
+		return nil, nil
+	}
+	raw, err := json.Marshal(o.kept)
+	if err == nil {
+		err = identity.WriteFile(o.dir, revokedFile, raw)
+	}
+	if err != nil {
+		err = fmt.Errorf("keep revocations (they hold until a restart): %w", err)
+	}
+	return fresh, err
+}
+
+// maxOutcasts bounds the memory, far above what a province loses while certificates last.
+const maxOutcasts = 20_000
+
+func (o *outcasts) has(id string) bool {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	return o.ids[id]
+}
+
+func (o *outcasts) list() []cluster.Revocation {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	return o.kept[:len(o.kept):len(o.kept)] // elements are never changed
+}
+
+// letter is what takeTrust handles: the disk may be slow, and a stop must not wait behind it.
+type letter struct {
+	certificate *control.Certificate
+	revoked     *control.Revoked
+}
+
+// certificate takes a new chain for this relay, or passes it on.
+func (n *Node) certificate(m control.Certificate, _ int) {
+	if m.Node != n.self.ID {
+		n.hub.Certify(m)
+		return
+	}
+	n.post(letter{certificate: &m})
+}
+
+func (n *Node) revoked(m control.Revoked, _ int) { n.post(letter{revoked: &m}) }
+
+// post queues a letter; the newest is lost when there are too many, and comes again at the next join.
+func (n *Node) post(l letter) {
+	select {
+	case n.letters <- l:
+	default:
+		n.refused.Add(errors.New("too many certificates and revocations at a time"))
+	}
+}
+
+// takeTrust handles letters until ctx ends.
+func (n *Node) takeTrust(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case l := <-n.letters:
+			if l.certificate != nil {
+				n.renew(l.certificate.Chain)
+			} else {
+				n.cast(*l.revoked)
+			}
+		}
+	}
+}
+
+// renew takes a new certificate into use, upwards and downwards, from the next handshakes on.
+func (n *Node) renew(chain [][]byte) {
+	changed, err := n.wallet.Renew(chain, n.time())
+	if err != nil {
+		n.log.Error("new certificate", "error", err)
+		if !changed {
+			return
+		}
+	}
+	c := n.wallet.Credentials()
+	if changed {
+		n.log.Info("new certificate", "name", c.Node.Name, "zone", string(c.Node.Zone), "until", c.Chain[0].NotAfter)
+	}
+	n.refused.Add(n.hub.SetCredentials(c))
+	n.links.SetCredentials(c)
+}
+
+// cast cuts the nodes that an issuer has revoked and tells the relays beneath.
+func (n *Node) cast(m control.Revoked) {
+	if err := n.trust.AddIssuer(m.Issuer); err != nil {
+		n.refused.Add(fmt.Errorf("revocation: %w", err))
+		return
+	}
+	var list []cluster.Revocation
+	for _, raw := range m.Orders {
+		r, err := n.trust.Revocation(raw)
+		if err != nil {
+			n.refused.Add(err)
+			continue
+		}
+		list = append(list, cluster.Revocation{Raw: raw, Nodes: r.Nodes, Issuer: m.Issuer})
+	}
+	fresh, err := n.outcasts.take(list)
+	if err != nil {
+		n.log.Error("revocations", "error", err)
+	}
+	if len(fresh) > 0 {
+		n.log.Info("nodes revoked", "revocations", len(fresh))
+		n.hub.Revoke(fresh)
+	}
+}

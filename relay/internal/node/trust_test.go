@@ -1,0 +1,58 @@
+package node
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"dongthanh/internal/cluster"
+	"dongthanh/internal/identity"
+	"dongthanh/internal/mediaclock"
+	"dongthanh/internal/signed"
+)
+
+func TestOutcastsOutliveARestart(t *testing.T) {
+	root, err := identity.NewRoot(time.Now(), time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	issuer, err := root.NewIssuer("31", signed.ClassNormal, time.Now(), time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots, err := identity.NewRoots(root.Certificate.Raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := issuer.ID()
+	raw, err := signed.Sign(signed.Revocation{Version: 1, Nodes: []string{"stolen"}, At: mediaclock.At(time.Now())}, id[:], issuer.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	o, err := openOutcasts(dir, roots)
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := cluster.Revocation{Raw: raw, Nodes: []string{"stolen"}, Issuer: issuer.Certificate.Raw}
+	forged := cluster.Revocation{Raw: []byte("forged"), Nodes: []string{"innocent"}, Issuer: issuer.Certificate.Raw}
+	for _, want := range []int{2, 0} { // told twice, it is nothing new
+		if fresh, err := o.take([]cluster.Revocation{good, forged}); err != nil || len(fresh) != want {
+			t.Errorf("take() = %d, %v, want %d", len(fresh), err, want)
+		}
+	}
+	o, err = openOutcasts(dir, roots)
+	if err != nil || !o.has("stolen") || len(o.list()) != 1 {
+		t.Errorf("after a restart: %v, stolen is out: %v, %d kept", err, o.has("stolen"), len(o.list()))
+	}
+	if o.has("innocent") {
+		t.Error("what somebody wrote into the file counts")
+	}
+	if err := os.WriteFile(filepath.Join(dir, revokedFile), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if o, err := openOutcasts(dir, roots); err == nil || o == nil || o.has("stolen") {
+		t.Errorf("a damaged file: %v", err)
+	}
+}
