@@ -34,6 +34,7 @@ func TestSystem(t *testing.T) {
 	t.Run("a text is read aloud", func(t *testing.T) { testText(t, r, m) })
 	t.Run("a session is recorded", func(t *testing.T) { testRecording(t, r, m) })
 	t.Run("an official listens", func(t *testing.T) { testListening(t, r, m) })
+	t.Run("sources", func(t *testing.T) { testSources(t, r, m) })
 	t.Run("browser", func(t *testing.T) { testBrowser(t, r) })
 	t.Run("an emergency breaks in", func(t *testing.T) { testEmergency(t, r) })
 	t.Run("refusals", func(t *testing.T) { testRefusals(t, r) })
