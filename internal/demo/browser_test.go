@@ -130,6 +130,7 @@ func testBrowser(t *testing.T, r *rig) {
 	t.Run("a microphone sounds in one commune", func(t *testing.T) { testMicrophone(t, r) })
 	t.Run("the keyboard alone is enough", func(t *testing.T) { testKeyboard(t, r) })
 	t.Run("a refused microphone is explained", func(t *testing.T) { testRefusedMicrophone(t, r) })
+	t.Run("a lost microphone comes back", func(t *testing.T) { testReconnect(t, r) })
 	t.Run("a closed tab ends the session", func(t *testing.T) { testClosedTab(t, r) })
 }
 

@@ -255,6 +255,7 @@ type session struct {
 	State     string
 	EndReason string `json:"end_reason"`
 	EndedBy   string `json:"ended_by"`
+	Source    struct{ State string }
 	Listeners struct {
 		Expected, Hearing int
 		Missing           []string

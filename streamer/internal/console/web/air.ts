@@ -30,6 +30,8 @@ export class Air {
   private listeners: Listeners = { expected: 0, hearing: 0, silent: [] };
   private best: Listeners = this.listeners;
   private linked = true;
+  private until = 0; // performance.now() when the session ends without a microphone; 0: its sound gets through
+  private gone = false; // the microphone itself
   private chimeMS = 0;
 
   constructor(private readonly place: (code: string) => string) {}
@@ -46,6 +48,8 @@ export class Air {
     this.chimeMS = chimeSeconds > 0 ? 1000 * chimeSeconds + chimeSlackMS : 0;
     this.note.setAttribute("aria-live", chimeSeconds > 0 ? "assertive" : "off"); // the word to speak must be heard
     this.liveAt = 0;
+    this.until = 0;
+    this.gone = false;
     this.best = this.listeners = { expected: 0, hearing: 0, silent: [] };
     this.judge = new Judge(ofListeners);
     setText(this.where, t("air.where", where));
@@ -61,6 +65,30 @@ export class Air {
     this.tick();
   }
 
+  /** resumed tells that the session has been on air for so long already. */
+  resumed(seconds: number): void {
+    this.live();
+    this.liveAt = performance.now() - 1000 * Math.max(0, seconds);
+    this.tick();
+  }
+
+  /** gap tells that no sound gets through, and when (performance.now()) the session ends of it; 0: it does again. */
+  gap(until: number): void {
+    this.until = until;
+    if (this.phase() === "live") this.tick();
+  }
+
+  /** unplugged tells whether there is no microphone to connect. */
+  unplugged(gone: boolean): void {
+    this.gone = gone;
+    if (this.phase() === "live") this.tick();
+  }
+
+  /** moved tells that another page of this official speaks now. */
+  moved(): void {
+    this.turn("ended", t("air.moved"), t("air.moved_hint"));
+  }
+
   stopping(): void {
     this.turn("stopping", t("air.stopping"), "");
   }
@@ -68,6 +96,11 @@ export class Air {
   /** ended tells how it was; of a broadcast that never sounded there is nothing to sum up. */
   ended(failed: boolean, s: Session | null): void {
     this.turn(failed ? "failed" : "ended", t(failed ? "air.failed" : "air.stopped"), this.summary(s));
+  }
+
+  /** idle takes back what was shown. */
+  idle(): void {
+    this.turn("idle", t("air.idle"), "");
   }
 
   /** unsure tells that the microphone is off here, and no more: the server has not said that it is silent. */
@@ -101,7 +134,10 @@ export class Air {
   private tick(): void {
     const text = clock((performance.now() - this.liveAt) / 1000);
     setText(this.elapsed, text);
-    document.title = `● ${t("air.live")} ${text}`;
+    const lost = this.until > 0 || this.gone;
+    this.stage.dataset.sound = lost ? "lost" : "good";
+    setText(this.state, t(this.gone ? "air.mic_gone" : lost ? "air.lost" : "air.live"));
+    document.title = lost ? `⚠ ${t("air.lost_short")}` : `● ${t("air.live")} ${text}`;
     this.draw();
   }
 
@@ -141,10 +177,17 @@ export class Air {
       else if (l.hearing === 0) note = t("air.hearing_nobody");
       else if (l.hearing === l.expected) note = t("air.all_hear");
     }
-    const cue = this.cue();
+    const cue = this.silence() || this.cue();
     setText(this.note, cue || note);
     this.stage.dataset.heard = !this.linked ? "unknown" : early ? "early" : l.hearing === 0 ? "nobody" : l.hearing < l.expected ? "some" : "all";
     this.missing.hidden = early || !this.linked || l.silent.length === 0;
+  }
+
+  /** silence tells what the loudspeakers do without a microphone, and for how long still. */
+  private silence(): string {
+    if (this.until === 0) return "";
+    const left = (this.until - performance.now()) / 1000;
+    return left > 0 ? t("air.lost_left", clock(left)) : t("air.lost_over");
   }
 
   /** cue tells whether to speak, if there was a chime. */

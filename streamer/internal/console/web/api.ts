@@ -19,6 +19,14 @@ export interface Level {
   momentary_lufs: number;
 }
 
+/** Source is where a session's sound comes from; of a microphone on air, whether it is there. */
+export interface Source {
+  kind: string;
+  state?: "connected" | "lost";
+  lost_at?: string;
+  seconds_left?: number; // until the session ends without it; not in events
+}
+
 export interface Session {
   id: string;
   state: "starting" | "live" | "ended" | "failed";
@@ -26,6 +34,8 @@ export interface Session {
   zones: string[];
   priority: string;
   created_by: string;
+  mine: boolean; // begun by whoever is signed in
+  source: Source;
   started_at: string | null;
   ended_by: string;
   end_reason: string;

@@ -1,5 +1,7 @@
-// One broadcast from this machine's microphone: from the press to the release of everything that it took.
-import { call, Level, over, Problem, problemText, Session, Trouble } from "./api";
+// One broadcast from this machine's microphone: from the press to the release of everything that it took. When its
+// connection breaks, another one takes its place in the same session.
+import { call, Level, over, Session, Trouble } from "./api";
+import { Connection } from "./connection";
 import { close } from "./microphone";
 import { t } from "./texts";
 
@@ -10,8 +12,8 @@ export interface Plan {
   chime: boolean;
 }
 
-/** Link is how the sound gets to the server. */
-export type Link = "good" | "unstable" | "lost";
+/** Link is how the sound gets to the server; of "lost", until is when (performance.now()) the session ends without it. */
+export type Link = { state: "good" | "unstable" } | { state: "lost"; until: number };
 
 export interface Watcher {
   level(l: Level): void; // only while the session is live
@@ -19,31 +21,69 @@ export interface Watcher {
   link(l: Link): void;
   /** silent tells that the microphone went away or was muted by the machine, and false when it is back. */
   silent(kind: "gone" | "muted" | ""): void;
-}
-
-interface Signal {
-  type: "answer" | "level" | "ended" | "error";
-  sdp?: string;
-  level?: Level;
-  error?: Problem;
-  session?: Session;
+  taken(): void; // another page of this official speaks now
+  /** trouble tells why the connection cannot be made anew. */
+  trouble(e: Trouble): void;
 }
 
 const stopAttempts = 4;
-const quietMS = 3000; // loudness comes ten times a second
+const lookMS = 500;
+const pauseMS = 500; // before the second attempt to connect, and twice as long before each that follows, up to
+const longestMS = 4000;
+const patienceMS = 7000; // for an answer
 const pause = (ms: number) => new Promise<void>((done) => window.setTimeout(done, ms));
 
 /** Broadcast is used once. */
 export class Broadcast {
   session: Session | null = null;
-  private readonly pc = new RTCPeerConnection();
-  private readonly sender = this.pc.addTransceiver("audio", { direction: "sendonly" }).sender;
-  private socket: WebSocket | null = null;
+  private current: Connection;
+  private next: Connection | null = null; // that is to take its place
   private stream: MediaStream | null = null;
   private done = false; // stopped, failed or ended
-  private heardAt = 0; // performance.now() of the server's last message once live
+  private gapMS = 0; // for so long the session outlives its microphone
+  private until = 0; // performance.now() when it is over; 0: the sound gets through, as far as known
+  private unheard = false; // the server gets no sound
+  private again = false; // connecting anew
+  private hurry: () => void = () => undefined; // ends a pause between attempts
+  private readonly timer = window.setInterval(() => this.look(), lookMS);
+  private readonly online = () => this.hurry();
 
-  constructor(private readonly watcher: Watcher) {}
+  constructor(private readonly watcher: Watcher) {
+    this.current = this.connection();
+    window.addEventListener("online", this.online);
+  }
+
+  /** connection makes one, whose word counts as long as it is the current one. */
+  private connection(): Connection {
+    const mine = () => !this.done && c === this.current;
+    const c: Connection = new Connection({
+      level: (l) => mine() && this.watcher.level(l),
+      sound: (s) => {
+        if (!mine()) return;
+        if (s === "good") this.settle();
+        else this.reconnect();
+      },
+      lost: (seconds) => {
+        if (!mine()) return;
+        this.unheard = true;
+        this.until = performance.now() + 1000 * seconds;
+        this.reconnect();
+      },
+      back: () => {
+        if (!mine()) return;
+        this.unheard = false;
+        this.settle();
+      },
+      taken: () => {
+        if (!mine() || this.next) return; // by this page itself
+        this.release(false);
+        this.watcher.taken();
+      },
+      ended: (s) => mine() && this.over(s),
+      cut: () => mine() && this.reconnect(),
+    });
+    return c;
+  }
 
   /**
    * start goes on air and returns once the server has answered the offer; the sound follows. What can be done at the
@@ -52,20 +92,34 @@ export class Broadcast {
    * not taken before there is an answer. It throws Trouble, with everything released.
    */
   async start(plan: Plan, microphone: Promise<MediaStream>, atOnce: boolean): Promise<void> {
-    this.watchConnection();
     try {
       const opened = microphone.then((stream) => this.take(stream));
-      const offered = this.offer();
+      const offered = this.current.offer();
       for (const p of [opened, offered]) p.catch(() => undefined); // awaited below, after what may fail before
       if (!atOnce) await opened;
       if (this.done) return;
       const session = await this.ask(plan);
       const sdp = await offered;
       if (this.done) return;
-      await Promise.all([opened, this.signal(session, sdp)]);
+      const [gap] = await Promise.all([this.current.signal(session, sdp), opened]);
+      this.gapMS = 1000 * gap;
     } catch (e) {
-      this.release();
+      this.release(true);
       if (this.session) this.abandon();
+      throw e instanceof Trouble ? e : new Trouble(t("trouble.connect"));
+    }
+  }
+
+  /** resume speaks in a session that is on air without this page. It throws Trouble, and the session goes on. */
+  async resume(session: Session, microphone: Promise<MediaStream>): Promise<void> {
+    this.session = session;
+    try {
+      await this.take(await microphone);
+      const gap = await this.current.signal(session, await this.current.offer());
+      this.gapMS = 1000 * gap;
+      await this.current.connected();
+    } catch (e) {
+      this.release(false);
       throw e instanceof Trouble ? e : new Trouble(t("trouble.connect"));
     }
   }
@@ -85,7 +139,7 @@ export class Broadcast {
     return session;
   }
 
-  /** take gives the connection its sound. */
+  /** take gives the connections their sound. */
   private async take(stream: MediaStream): Promise<void> {
     if (this.done) {
       close(stream);
@@ -97,79 +151,100 @@ export class Broadcast {
     track.onmute = () => this.watcher.silent("muted");
     track.onunmute = () => this.watcher.silent("");
     track.contentHint = "speech";
-    await this.sender.replaceTrack(track);
+    await Promise.all([this.current.use(track), this.next?.use(track)]);
   }
 
-  /** replace puts another microphone in the place of one that is gone. */
+  /** replace puts another microphone in the place of the one that there is, or was. */
   async replace(stream: MediaStream): Promise<void> {
     close(this.stream);
     await this.take(stream);
     if (!this.done) this.watcher.silent("");
+    this.hurry();
   }
 
-  /**
-   * offer makes the offer without waiting for this machine's addresses: the server sends to where this browser's own
-   * checks come from, so it has no use for them, and finding them all can take half a second.
-   */
-  private async offer(): Promise<string> {
-    const offer = await this.pc.createOffer();
-    await this.pc.setLocalDescription(offer);
-    return this.pc.localDescription!.sdp;
+  /** microphone is the id of the device that is heard; empty: none. */
+  microphone(): string {
+    const track = this.stream?.getAudioTracks()[0];
+    return track?.readyState === "live" ? (track.getSettings().deviceId ?? "") : "";
   }
 
-  private watchConnection(): void {
-    this.pc.onconnectionstatechange = () => {
-      if (this.done) return;
-      switch (this.pc.connectionState) {
-        case "connected":
-          return this.watcher.link("good");
-        case "disconnected":
-          return this.watcher.link("unstable");
-        case "failed":
-          return this.watcher.link("lost");
-      }
-    };
-  }
-
-  /** signal exchanges offer and answer, and from then on hears how loud it is, until the session ends. */
-  private signal(session: Session, sdp: string): Promise<void> {
-    const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-    const socket = new WebSocket(`${scheme}//${location.host}/api/v1/sessions/${session.id}/microphone`);
-    this.socket = socket;
-    return new Promise((answered, failed) => {
-      socket.onopen = () => socket.send(JSON.stringify({ type: "offer", sdp }));
-      socket.onclose = () => failed(new Trouble(t("trouble.connect"))); // no effect once answered
-      socket.onmessage = (e: MessageEvent<string>) => {
-        const m = JSON.parse(e.data) as Signal;
-        if (m.type === "level") this.heardAt = performance.now();
-        switch (m.type) {
-          case "answer":
-            this.pc.setRemoteDescription({ type: "answer", sdp: m.sdp! }).then(answered, () => failed(new Trouble(t("trouble.connect"))));
-            return;
-          case "level":
-            if (!this.done && m.level) this.watcher.level(m.level);
-            return;
-          case "error":
-            failed(new Trouble(problemText(m.error ?? {})));
-            return;
-          case "ended":
-            failed(new Trouble(t("trouble.connect")));
-            if (m.session) this.over(m.session);
-            return;
-        }
-      };
-    });
-  }
-
-  /** quiet tells that the server has stopped talking although nobody has hung up: the network is gone. */
+  /** quiet tells that the server does not talk to this page any more. */
   quiet(): boolean {
-    return this.heardAt > 0 && this.socket?.readyState === WebSocket.OPEN && performance.now() - this.heardAt > quietMS;
+    return this.current.quiet();
+  }
+
+  private look(): void {
+    if (this.gapMS > 0 && this.current.quiet()) this.reconnect();
+  }
+
+  /** settle notes that the sound gets through after all. */
+  private settle(): void {
+    if (this.unheard || !this.current.flows()) return;
+    this.until = 0;
+    this.watcher.link({ state: "good" });
+  }
+
+  /** reconnect makes another connection, at once and then in longer and longer intervals, until sound gets through. */
+  private async reconnect(): Promise<void> {
+    if (this.done || this.gapMS === 0) return; // the first connection is start's
+    const lost = this.unheard || !this.current.flows();
+    if (lost && this.until === 0) this.until = performance.now() + this.gapMS;
+    this.watcher.link(lost ? { state: "lost", until: this.until } : { state: "unstable" });
+    if (this.again) return;
+    this.again = true;
+    for (let wait = pauseMS; !this.done && !(this.current.well() && !this.unheard); wait = Math.min(2 * wait, longestMS)) {
+      if (!this.current.young() && (await this.attempt())) break;
+      if (this.done) break;
+      await Promise.race([pause(wait * (0.5 + Math.random() / 2)), new Promise<void>((done) => (this.hurry = done))]);
+    }
+    this.again = false;
+  }
+
+  /** attempt makes one connection and puts it in the place of the current one; false: it did not come about. */
+  private async attempt(): Promise<boolean> {
+    const track = this.stream?.getAudioTracks()[0];
+    if (track?.readyState !== "live") return false; // first a microphone, then its way
+    const c = this.connection();
+    this.next = c;
+    const late = window.setTimeout(() => c.close(false), patienceMS);
+    try {
+      await c.use(track);
+      await c.signal(this.session!, await c.offer());
+      window.clearTimeout(late);
+      await c.connected();
+    } catch {
+      window.clearTimeout(late);
+      c.close(false);
+      this.next = null;
+      if (!this.done) await this.inquire();
+      return false;
+    }
+    this.next = null;
+    if (this.done) {
+      c.close(true);
+      return false;
+    }
+    const old = this.current;
+    this.current = c;
+    this.unheard = false;
+    old.close(false);
+    this.settle();
+    return true;
+  }
+
+  /** inquire learns whether there is still a session to speak in, and whether this page may. */
+  private async inquire(): Promise<void> {
+    try {
+      this.over(await call<Session>("GET", `/sessions/${this.session!.id}`));
+    } catch (e) {
+      if (e instanceof Trouble && e.kind !== "network") this.watcher.trouble(e);
+    }
   }
 
   /** over takes the news, from wherever they come first, that the session has ended. */
   over(s: Session): void {
     if (this.done || s.id !== this.session?.id || !over(s)) return;
-    this.release();
+    this.release(true);
     this.watcher.ended(s);
   }
 
@@ -181,7 +256,7 @@ export class Broadcast {
     this.done = true;
     this.stream?.getTracks().forEach((track) => (track.enabled = false));
     if (!this.session) {
-      this.release();
+      this.release(true);
       return null;
     }
     try {
@@ -195,24 +270,29 @@ export class Broadcast {
         }
       }
     } finally {
-      this.release();
+      this.release(true);
     }
   }
 
-  /** abandon stops the session without waiting: the page is going, or has failed already. */
+  /** abandon stops the session without waiting: it has failed before it was heard. */
   abandon(): void {
-    this.release();
+    this.release(true);
     if (this.session) void call("POST", `/sessions/${this.session.id}/stop`).catch(() => undefined); // it loses its source anyway
   }
 
-  private release(): void {
+  /** leave lets go of everything: the page is going, and perhaps only being loaded again. The server waits some seconds. */
+  leave(): void {
+    this.release(true);
+  }
+
+  private release(leave: boolean): void {
     this.done = true;
+    window.clearInterval(this.timer);
+    window.removeEventListener("online", this.online);
+    this.hurry();
     close(this.stream);
     this.stream = null;
-    if (this.socket) {
-      this.socket.onclose = null;
-      this.socket.close(1000);
-    }
-    this.pc.close();
+    this.next?.close(leave);
+    this.current.close(leave);
   }
 }

@@ -1,13 +1,14 @@
 // The page from which an official speaks.
 import { Air } from "./air";
 import { call, Equipment, over, Session, Trouble } from "./api";
-import { Broadcast } from "./broadcast";
+import { Broadcast, Link } from "./broadcast";
 import { Desk } from "./desk";
 import { make, need, show } from "./dom";
 import { Ear } from "./ear";
 import { listen } from "./events";
-import { allowed, open, usable } from "./microphone";
+import { allowed, fillDevices, open, usable, Wish } from "./microphone";
 import { Others } from "./others";
+import { Own } from "./own";
 import { run } from "./page";
 import { t } from "./texts";
 import { names, Zone, ZoneTree } from "./zones";
@@ -26,6 +27,13 @@ class Live {
     (text, e) => this.say(text, e, !e),
     this.ear,
   );
+  private readonly own = new Own(
+    (code) => this.tree.name(code),
+    (s) => void this.resume(s),
+    (text, e) => this.say(text, e, !e),
+  );
+  private readonly device = document.getElementById("air-device") as HTMLSelectElement | null;
+  private gap = false; // the sound of the broadcast does not get through
   private nodes = new Map<string, Equipment>();
   private sessions: Session[] = [];
   private broadcast: Broadcast | null = null;
@@ -48,7 +56,10 @@ class Live {
       this.onLink(false);
       reopen();
     }, 1000);
-    window.addEventListener("pagehide", () => this.broadcast?.abandon());
+    window.addEventListener("pagehide", () => this.leave());
+    window.addEventListener("pageshow", (e) => e.persisted && location.reload()); // what it shows is over
+    this.device?.addEventListener("change", () => void this.choose());
+    navigator.mediaDevices?.addEventListener?.("devicechange", () => void this.listDevices());
     document.addEventListener("visibilitychange", () => void this.stayAwake());
     if (this.desk) this.checkBrowser();
     this.showChosen();
@@ -92,7 +103,9 @@ class Live {
     const b = this.broadcast;
     if (b && !b.session) return; // ours may be among them, under an id that we do not know yet
     const mine = list.find((s) => s.id === b?.session?.id);
-    this.others.update(list.filter((s) => s !== mine));
+    const own = list.filter((s) => s !== mine && s.mine && s.source.kind === "browser");
+    this.own.update(own);
+    this.others.update(list.filter((s) => s !== mine && !own.includes(s)));
     this.ear.onAir(
       list.map((s) => s.id),
       mine?.state === "live" ? mine.id : "",
@@ -119,7 +132,7 @@ class Live {
 
   private onLink(up: boolean): void {
     this.linked = up;
-    show(this.linkBox, up ? "" : t(this.broadcast ? "air.link_lost" : "trouble.link"));
+    show(this.linkBox, up ? "" : t(this.broadcast && !this.gap ? "air.link_lost" : "trouble.link"));
     this.air.link(up);
   }
 
@@ -130,17 +143,7 @@ class Live {
     this.say("");
     const chime = plan.chime ? Number(need("stage").dataset.chimeSeconds) : 0;
     this.turnOn(zones, desk.check.isOpen() ? "air.starting_hint" : "air.allow", chime);
-    const b = new Broadcast({
-      level: (l) => {
-        this.air.live();
-        this.air.level(l);
-      },
-      ended: (s) => this.finish(b, s, false),
-      link: (l) => this.say(l === "good" ? "" : t(l === "lost" ? "air.sound_lost" : "air.unstable")),
-      silent: (kind) => void this.onSilent(b, kind),
-    });
-    this.broadcast = b;
-    this.seen = false;
+    const b = this.newBroadcast();
     try {
       const atOnce = desk.check.isOpen() || (await allowed());
       if (atOnce) this.air.starting(names(zones), t("air.starting_hint"), chime);
@@ -153,6 +156,65 @@ class Live {
       return;
     }
     this.onSessions(this.sessions);
+    void this.listDevices();
+  }
+
+  private newBroadcast(): Broadcast {
+    const b: Broadcast = new Broadcast({
+      level: (l) => {
+        this.air.live();
+        this.air.level(l);
+      },
+      ended: (s) => this.finish(b, s, false),
+      link: (l) => this.onSound(l),
+      silent: (kind) => void this.onSilent(b, kind),
+      taken: () => {
+        if (this.broadcast !== b) return;
+        this.turnOff();
+        this.air.moved();
+      },
+      trouble: (e) => this.say(e.text, e),
+    });
+    this.broadcast = b;
+    this.seen = false;
+    this.gap = false;
+    return b;
+  }
+
+  /** resume speaks in a session of this official that is on air without this page. */
+  private async resume(s: Session): Promise<void> {
+    if (this.broadcast || !this.desk) return;
+    this.say("");
+    this.turnOn(s.zones.map((code) => ({ code, name: this.tree.name(code) })), "air.starting_hint", 0);
+    const b = this.newBroadcast();
+    const on = s.started_at ? (Date.now() - Date.parse(s.started_at)) / 1000 : 0;
+    try {
+      await b.resume(s, this.desk.check.handOver());
+    } catch (e) {
+      if (this.broadcast !== b) return;
+      this.turnOff();
+      this.air.idle();
+      this.say((e as Trouble).text, e as Trouble);
+      return;
+    }
+    if (this.broadcast !== b) return;
+    this.air.resumed(on);
+    this.onSessions(this.sessions);
+    void this.listDevices();
+  }
+
+  /** onSound shows whether the sound gets to the server. */
+  private onSound(l: Link): void {
+    this.gap = l.state === "lost";
+    this.air.gap(l.state === "lost" ? l.until : 0);
+    this.say(l.state === "unstable" ? t("air.unstable") : "");
+    this.onLink(this.linked);
+  }
+
+  /** leave lets the broadcast go with the page, which may only be loaded again: one that was heard is not stopped. */
+  private leave(): void {
+    if (this.air.phase() === "starting") this.broadcast?.abandon();
+    else this.broadcast?.leave();
   }
 
   private turnOn(zones: Zone[], hint: string, chime: number): void {
@@ -208,21 +270,43 @@ class Live {
     this.say(s && !byUs ? ending(s) : "");
   }
 
+  /** listDevices fills the choice of microphones on air. */
+  private async listDevices(): Promise<void> {
+    const b = this.broadcast;
+    if (b && this.device) await fillDevices(this.device, b.microphone());
+  }
+
+  /** choose puts the microphone that was just chosen in the place of the one that is heard. */
+  private async choose(): Promise<void> {
+    const b = this.broadcast;
+    if (b) await this.take(b, { ...this.desk!.check.wish(), device: this.device!.value });
+  }
+
+  private async take(b: Broadcast, wish: Wish): Promise<boolean> {
+    try {
+      await b.replace(await open(wish));
+    } catch (e) {
+      if (this.broadcast === b) this.say((e as Trouble).text, e as Trouble);
+      return false;
+    }
+    void this.listDevices();
+    return true;
+  }
+
   /** onSilent deals with a microphone that was pulled out: the next one that can be had takes its place. */
   private async onSilent(b: Broadcast, kind: "gone" | "muted" | ""): Promise<void> {
     if (this.broadcast !== b) return;
+    this.air.unplugged(kind === "gone");
     if (kind !== "gone") {
       this.say(kind === "muted" ? t("mic.muted") : "");
       return;
     }
     this.say(t("mic.gone"));
+    void this.listDevices();
     const again = async () => {
-      if (this.broadcast !== b) return;
-      try {
-        await b.replace(await open(this.desk!.check.wish()));
-      } catch {
-        navigator.mediaDevices.addEventListener("devicechange", () => void again(), { once: true });
-      }
+      if (this.broadcast !== b || b.microphone() !== "") return; // another one was chosen
+      if (await this.take(b, this.desk!.check.wish())) this.say(t("mic.other"), undefined, true);
+      else navigator.mediaDevices.addEventListener("devicechange", () => void again(), { once: true });
     };
     await again();
   }

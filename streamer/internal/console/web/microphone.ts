@@ -20,15 +20,21 @@ export function usable(): void {
  */
 export async function open(wish: Wish): Promise<MediaStream> {
   usable();
-  try {
-    return await navigator.mediaDevices.getUserMedia({
+  const ask = (device?: ConstrainDOMString) =>
+    navigator.mediaDevices.getUserMedia({
       audio: {
-        deviceId: wish.device ? { ideal: wish.device } : undefined,
+        deviceId: device,
         channelCount: { ideal: 1 },
         echoCancellation: false,
         autoGainControl: false,
         noiseSuppression: wish.denoise,
       },
+    });
+  try {
+    if (!wish.device) return await ask();
+    return await ask({ exact: wish.device }).catch((e: unknown) => {
+      if (reason(e) !== "trouble.no_mic") throw e;
+      return ask();
     });
   } catch (e) {
     throw new Trouble(t(reason(e)), "microphone");

@@ -20,7 +20,7 @@ export class Others {
 
   /** update shows the sessions given. */
   update(sessions: Session[]): void {
-    const now = JSON.stringify([this.ear.session, ...sessions.map((s) => [s.id, s.state, s.listeners.hearing, s.listeners.expected])]);
+    const now = JSON.stringify([this.ear.session, ...sessions.map((s) => [s.id, s.state, s.source.state, s.listeners.hearing, s.listeners.expected])]);
     if (now === this.shown) return; // a list that is rebuilt takes the focus from its buttons
     this.shown = now;
     const focus: DOMStringMap = (document.activeElement as HTMLElement | null)?.dataset ?? {};
@@ -40,6 +40,7 @@ export class Others {
     const more = [s.title, s.started_at ? t("live.other_since", timeOfDay(s.started_at)) : ""];
     if (live) more.push(t("air.hearing", s.listeners.hearing, s.listeners.expected));
     text.append(make("span", "pale", more.filter(Boolean).join(" · ")));
+    if (s.source.state === "lost" && s.source.lost_at) text.append(make("span", "tag offline", t("live.other_lost", timeOfDay(s.source.lost_at))));
     const line = make("li", "other", text);
     if (live) line.append(this.ear.button(s.id, t("live.other_stop_of", where, s.created_by)));
     if (this.stage.dataset.mayStop === "true" && s.zones.some((z) => within(z, this.stage.dataset.within ?? ""))) {
