@@ -23,7 +23,16 @@ import (
 	"dongthanh/streamer/internal/store"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if order := os.Getenv(loadKey); order != "" {
+		if err := crowd(order); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 const password = "bốn con trâu đỏ"
 
