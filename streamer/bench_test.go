@@ -30,7 +30,7 @@ import (
 // Browsers and loudspeakers are processes of their own: only the streamer's CPU counts, by /proc, over 10 s at least.
 func BenchmarkSessions(b *testing.B) {
 	r := newBenchRig(b)
-	for _, kind := range []string{session.SourceBrowser, session.SourceFile} {
+	for _, kind := range []string{session.SourceFile, session.SourceBrowser} {
 		floor := r.libopus(kind)
 		for _, n := range sessionCounts() {
 			b.Run(fmt.Sprintf("kind=%s/sessions=%d", kind, n), func(b *testing.B) { r.measure(b, kind, n, floor) })
@@ -40,7 +40,7 @@ func BenchmarkSessions(b *testing.B) {
 
 func sessionCounts() []int {
 	if testing.Short() {
-		return []int{20}
+		return []int{40}
 	}
 	return []int{10, 20, 40}
 }

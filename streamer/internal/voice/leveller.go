@@ -43,7 +43,8 @@ const (
 	dipSteps    = 150 // steps for which such a fall vouches that this is speech
 	runSteps    = 8   // steps without a break that a syllable lasts, and a knock or a key does not
 	hangSteps   = 40  // steps after speech that belong to it: the pauses between words
-	shout       = 10  // LU over Target for 40 ms: the estimate is overtaken
+	shout       = 13  // LU over Target for 40 ms: the estimate is overtaken; a vowel has 10
+	shoutHop    = 10  // and for 100 ms
 	whisperHops = 12  // hops of speech in a row, all more than the relative gate below the estimate: it is overtaken as well
 	keepHops    = 4   // what is kept of the programme when the estimate is overtaken: one block
 	fastTau     = 0.06
@@ -182,7 +183,7 @@ func (l *leveller) overtaken() {
 	if l.low++; newest > l.known+relativeGate {
 		l.low = 0
 	}
-	if l.low >= whisperHops || newest+l.gain > Target+shout {
+	if l.low >= whisperHops || newest+l.gain > Target+shoutHop {
 		l.hopLen, l.low = min(l.hopLen, keepHops), 0
 		if newest > l.known {
 			l.hopLen = 1

@@ -67,6 +67,7 @@ func hiss(seconds, lufs float64) []float32 { return scaled(noise(int(seconds*sec
 
 // Whoever speaks, and however: it leaves with one loudness, from the first word on, and within the ceiling.
 func TestVoicesLeaveWithOneLoudness(t *testing.T) {
+	t.Parallel()
 	normal, whisper := spoken(t, "vi", sentence), spoken(t, "vi+whisper", sentence)
 	least, most := math.Inf(1), math.Inf(-1)
 	for _, c := range []struct {
@@ -81,7 +82,7 @@ func TestVoicesLeaveWithOneLoudness(t *testing.T) {
 		{"whispered, -45 LUFS", louder(whisper, -45), 0.6},
 		{"murmured, -45 LUFS", louder(normal, -45), 0.6},
 	} {
-		for _, background := range []float64{-200, -70, -60} {
+		for _, background := range []float64{-200, -60} {
 			pcm := mix(slices.Concat(silence(0.5), c.pcm), hiss(3, background))
 			did, out := follow(microphone, pcm)
 			got := loudnessOf(out)
@@ -109,6 +110,7 @@ func TestVoicesLeaveWithOneLoudness(t *testing.T) {
 
 // One microphone, two people: the second is found too, in either order.
 func TestAnotherSpeaker(t *testing.T) {
+	t.Parallel()
 	shout, whisper := louder(spoken(t, "vi", sentence), -6), louder(spoken(t, "vi+whisper", sentence), -45)
 	for name, c := range map[string][2][]float32{"a whisper after a shout": {shout, whisper}, "a shout after a whisper": {whisper, shout}} {
 		cut := len(c[0]) + second
@@ -126,6 +128,7 @@ func TestAnotherSpeaker(t *testing.T) {
 // No pumping, once a speaker is known: between syllables, words and sentences the gain moves by no more than 1 dB a
 // second and 1.5 dB in all, and neither does it move what is behind the voice.
 func TestNoPumping(t *testing.T) {
+	t.Parallel()
 	voice := slices.Concat(louder(spoken(t, "vi", sentence), -25), silence(0.3), louder(spoken(t, "vi", reply), -25))
 	for name, background := range map[string][]float32{"nothing": hiss(3, -200), "hiss": hiss(3, -55), "rumble": rumble(3, -45)} {
 		did, _ := follow(microphone, mix(slices.Concat(silence(0.5), voice, voice), background))
@@ -148,6 +151,7 @@ func TestNoPumping(t *testing.T) {
 
 // What is not speech is not pulled up: silence, hiss, rumble, hum, keys; neither before anybody spoke nor after.
 func TestBackgroundStays(t *testing.T) {
+	t.Parallel()
 	hum := mix(tone(5*second, 100, 0.1, 0), tone(5*second, 300, 0.03, 0))
 	keys := silence(5)
 	rng := rand.New(rand.NewPCG(1, 9))
@@ -188,6 +192,7 @@ func TestLoudTones(t *testing.T) {
 
 // A line moves by 6 dB at most, 1 dB a second at most, and its silence is left alone.
 func TestLine(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct{ in, want float64 }{{-21, -18}, {-15, -18}, {-30, -24}, {-8, -14}, {-50, -50}} {
 		did, out := follow(Options{Levelling: LevelLine}, slices.Concat(hiss(20, c.in), silence(2)))
 		if got := loudnessOf(out[15*second : 20*second]); math.Abs(got-c.want) > 0.5 {
