@@ -2,8 +2,10 @@ package cluster
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"strconv"
 	"strings"
 
@@ -34,11 +36,36 @@ func (c Config) Validate() (faults []config.Fault) {
 		faults = append(faults, config.Faultf("media", "%v", err))
 	}
 	if c.Public != "" {
-		if err := config.CheckDial(c.advertised(1)); err != nil {
+		if err := c.checkPublic(); err != nil {
 			faults = append(faults, config.Faultf("public", "%v", err))
 		}
 	}
 	return faults
+}
+
+// checkPublic returns what is wrong with the address to hand out.
+func (c Config) checkPublic() error {
+	if strings.Contains(c.Public, "/") {
+		return fmt.Errorf("%q is neither a host nor host:port; leave out what stands before and behind slashes", c.Public)
+	}
+	address := c.advertised(1)
+	if err := config.CheckDial(address); err != nil {
+		return err
+	}
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return err
+	}
+	if ip, err := netip.ParseAddr(host); err == nil {
+		if ip.IsUnspecified() || ip.IsMulticast() || ip.Zone() != "" {
+			return fmt.Errorf("%q is not an address that a loudspeaker could reach", host)
+		}
+		return nil
+	}
+	if strings.Contains(host, ":") {
+		return fmt.Errorf("%q is neither a host nor host:port", c.Public)
+	}
+	return nil
 }
 
 // advertised is the address for datagrams that a Welcome names, where port is the one they really come to. An empty

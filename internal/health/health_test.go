@@ -90,6 +90,17 @@ func TestPages(t *testing.T) {
 		t.Errorf("POST /metrics = %d, want 405", reply.StatusCode)
 	}
 
+	note := ""
+	s.AddNote("https", func() string { return note })
+	if status, body := get(t, url+"/readyz"); status != 200 || body != "ready\n" {
+		t.Errorf("readyz with an empty note = %d %q, want 200 ready", status, body)
+	}
+	note = "a certificate\nends soon"
+	if status, body := get(t, url+"/readyz"); status != 200 || body != "ready\nhttps: a certificate ends soon\n" {
+		t.Errorf("readyz with a note = %d %q, want 200 and the note in one line", status, body)
+	}
+	note = ""
+
 	var fault atomic.Pointer[error]
 	s.AddCheck("store", func(context.Context) error { return nil })
 	s.AddCheck("redis", func(context.Context) error {
