@@ -51,7 +51,7 @@ type card struct {
 const (
 	// retryFirst and retryMost are how long a PCM that cannot be had is left alone, doubled each time.
 	retryFirst = 250 * time.Millisecond
-	retryMost  = 2 * time.Second
+	retryMost  = time.Second
 	// beat is how often fill is called while nothing can sound, so that time passes all the same.
 	beat = 100 * time.Millisecond
 	// lastWord is how long a call into libasound may take to come back when the program ends; one that waits for a sound
