@@ -110,29 +110,24 @@ func testUnplugged(ctx context.Context, t *testing.T) {
 
 // testReconnect cuts an official's way to the streamer in several ways: the sound has gaps, the session has none.
 func testReconnect(t *testing.T, r *rig) {
+	const lost = "Mất kết nối micrô – đang nối lại…"
 	p := r.person(t)
 	ctx, closeTab := tab(t, 1000, allowed)
 	signIn(ctx, t, r)
 	eval[bool](ctx, t, keepTracks)
 	press(ctx, t, "input[type=checkbox]", "Xã Tiên Lãng")
+
+	// A network that lets no UDP pass: on air by TCP.
+	mend := cut(t, "udp")
 	press(ctx, t, "button", "Phát trực tiếp")
 	sees(ctx, t, 10*time.Second, "3/3", statusHas("3/3 loa đang nghe"))
 	id := r.onAir(t, p)
 	shoot(ctx, t, "live")
-	testUnplugged(ctx, t)
-	const lost = "Mất kết nối micrô – đang nối lại…"
-
-	// No UDP any more, as in a network that was just changed for a stricter one: it goes on by TCP.
-	cutAt := time.Now()
-	mend := cut(t, "udp")
-	sees(ctx, t, 15*time.Second, "the loss", statusHas(lost))
-	sees(ctx, t, 15*time.Second, "sound by TCP", statusHas("Đang phát"))
-	back := time.Now()
-	t.Logf("UDP blocked: sound is back after %v", back.Sub(cutAt).Round(time.Millisecond))
 	<-time.After(2 * time.Second)
 	byTCP := time.Now()
+	testUnplugged(ctx, t)
 
-	// Nothing at all for some seconds, as from one network to another.
+	// Nothing passes for some seconds, as from one network to another.
 	mend()
 	mend = cut(t, "udp", "tcp")
 	sees(ctx, t, 15*time.Second, "the loss", statusHas(lost))
@@ -148,6 +143,16 @@ func testReconnect(t *testing.T, r *rig) {
 	t.Logf("network back: sound after %v", time.Since(quiet).Round(time.Millisecond))
 	<-time.After(2 * time.Second)
 	again := time.Now()
+
+	// UDP is blocked on air: it goes on by TCP.
+	mend = cut(t, "udp")
+	sees(ctx, t, 15*time.Second, "the loss", statusHas(lost))
+	sees(ctx, t, 15*time.Second, "sound by TCP", statusHas("Đang phát"))
+	back := time.Now()
+	t.Logf("UDP blocked: sound is back after %v", back.Sub(again).Round(time.Millisecond))
+	<-time.After(2 * time.Second)
+	changed := time.Now()
+	mend()
 
 	// The page is loaded again: it shows its broadcast, and goes on with it.
 	must(t, "load the page again", chromedp.Do(ctx, chromedp.Navigate(r.ready["console"]+"/live")))
@@ -193,8 +198,9 @@ func testReconnect(t *testing.T, r *rig) {
 			hz       float64
 			from, to time.Time
 		}{
-			{"by TCP", 1000, back.Add(500 * time.Millisecond), byTCP},
+			{"by TCP", 1000, byTCP.Add(-time.Second), byTCP},
 			{"after nothing passed", 1000, again.Add(-time.Second), again},
+			{"after UDP was blocked", 1000, changed.Add(-time.Second), changed},
 			{"after the page was loaded again", 1000, reloaded, reloaded.Add(time.Second)},
 			{"from another browser", 1300, taken.Add(time.Second), taken.Add(2 * time.Second)},
 		} {

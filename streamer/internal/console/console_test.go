@@ -196,6 +196,14 @@ func TestLivePage(t *testing.T) {
 	if len(status) != 1 || text(status[0]) != "Chưa phát" {
 		t.Errorf("%d elements with role status, the first reads %q; want one that reads Chưa phát", len(status), text(status[0]))
 	}
+	if n := a.byID("own"); n == nil || attr(n, "aria-labelledby") != "own-title" || text(a.byID("own-title")) != "Buổi phát của bạn" {
+		t.Error("no region for the official's own broadcasts")
+	} else if _, hidden := attribute(n, "hidden"); !hidden {
+		t.Error("the region for the official's own broadcasts shows although there is none")
+	}
+	if n := a.byID("air-device"); n == nil || n.Data != "select" || a.name(n) != "Chọn micrô" {
+		t.Error("no choice of another microphone on air")
+	}
 	if n := a.named("input", "Khử tiếng ồn"); n == nil {
 		t.Error("no check box for noise suppression")
 	} else if _, on := attribute(n, "checked"); on {

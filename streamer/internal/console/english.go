@@ -142,6 +142,7 @@ var inEnglish = texts{
 	"air.lost":           "Microphone connection lost – reconnecting…",
 	"air.lost_short":     "Microphone connection lost",
 	"air.lost_left":      "The loudspeakers are silent. {0} left to reconnect, then the broadcast ends.",
+	"air.lost_silent":    "The loudspeakers are silent.",
 	"air.lost_over":      "The loudspeakers are silent. The broadcast may have ended; waiting for the network to know.",
 	"air.mic_gone":       "No microphone – plug it in or choose another",
 	"air.moved":          "The microphone moved to another page",

@@ -143,6 +143,7 @@ var inVietnamese = texts{ // #nosec G101 -- labels, no secrets
 	"air.lost":           "Mất kết nối micrô – đang nối lại…",
 	"air.lost_short":     "Mất kết nối micrô",
 	"air.lost_left":      "Loa đang im. Còn {0} để nối lại, sau đó buổi phát sẽ dừng.",
+	"air.lost_silent":    "Loa đang im.",
 	"air.lost_over":      "Loa đang im. Có thể buổi phát đã dừng; đang chờ mạng để biết.",
 	"air.mic_gone":       "Mất micrô – hãy cắm lại hoặc chọn micrô khác",
 	"air.moved":          "Micrô đã chuyển sang trang khác",

@@ -185,7 +185,7 @@ export class Air {
 
   /** silence tells what the loudspeakers do without a microphone, and for how long still. */
   private silence(): string {
-    if (this.until === 0) return "";
+    if (this.until === 0) return this.gone ? t("air.lost_silent") : "";
     const left = (this.until - performance.now()) / 1000;
     return left > 0 ? t("air.lost_left", clock(left)) : t("air.lost_over");
   }
