@@ -62,7 +62,8 @@ missing() {
 	alsa) pkg-config --exists alsa 2>/dev/null || echo libasound2-dev ;;
 	pulse)
 		have pulseaudio && have parec || echo pulseaudio pulseaudio-utils
-		[ -e /usr/share/alsa/alsa.conf.d/pulse.conf ] || echo libasound2-plugins # ALSA's way to the sound server
+		# ALSA's way to the sound server
+		[ -n "$(find /usr/lib -name libasound_module_pcm_pulse.so 2>/dev/null)" ] || echo libasound2-plugins
 		;;
 	redis) have redis-server || echo redis-server ;;
 	chromium) have chromium || have chromium-browser || have google-chrome || echo chromium ;;
