@@ -179,6 +179,7 @@ export class Air {
     }
     const cue = this.silence() || this.cue();
     setText(this.note, cue || note);
+    this.note.classList.toggle("cue", cue !== "");
     this.stage.dataset.heard = !this.linked ? "unknown" : early ? "early" : l.hearing === 0 ? "nobody" : l.hearing < l.expected ? "some" : "all";
     this.missing.hidden = early || !this.linked || l.silent.length === 0;
   }
