@@ -254,14 +254,18 @@ func (r *benchRig) measure(b *testing.B, kind string, n int, floor float64) {
 		r.ask("/sessions/"+id+"/stop", nil, "")
 	}
 	end()
-	if want := 25 * wall * float64(n); packets < 0.98*want {
-		b.Errorf("%.0f packets were sent, want %.0f: the machine does not keep up", packets, want)
+	// On a machine that others use too, less is sent than should be: what counts is the sound, not the time.
+	const packet = 0.04 // seconds of sound
+	spoken, kept := packets*packet, packets*packet/(wall*float64(n))
+	if kept < 0.5 {
+		b.Fatalf("%.0f %% of the packets were sent: this machine is too busy to measure on", 100*kept)
 	}
 	b.ReportMetric(0, "ns/op")
-	b.ReportMetric(spent/wall/float64(n), "cpu_per_session")
-	b.ReportMetric(float64(n)*wall/spent, "sessions_per_core")
+	b.ReportMetric(spent/spoken, "cpu_per_session")
+	b.ReportMetric(spoken/spent, "sessions_per_core")
 	b.ReportMetric(floor, "libopus_per_session")
-	b.ReportMetric(floor*float64(n)*wall/spent, "libopus_share")
+	b.ReportMetric(floor*spoken/spent, "libopus_share")
+	b.ReportMetric(kept, "sent_ratio")
 	b.ReportMetric(wall, "measured_seconds")
 }
 
