@@ -20,6 +20,8 @@ func commands() program.Program {
 			tokenAdd(),
 			tokenList(),
 			tokenRevoke(),
+			backupCommand(),
+			restoreCommand(),
 			nodeList(),
 			nodeMove(),
 			nodeRemove(),

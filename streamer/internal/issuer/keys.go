@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"dongthanh/internal/identity"
@@ -237,4 +238,38 @@ func record(n identity.Node, der []byte, signing ed25519.PublicKey, sealing *ecd
 		ID: n.ID, Name: n.Name, Kind: store.NodeKind(n.Kind), Zone: n.Zone, Certificate: der,
 		Signing: [32]byte(signing), Sealing: [32]byte(sealing.Bytes()),
 	}
+}
+
+// Lock keeps others from renewing keys in dir (Options.Dir) until unlock is called, for a copy of all that is whole. A
+// folder that is missing is an error.
+func Lock(dir string) (unlock func() error, err error) {
+	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock the keys: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_SH); err != nil {
+		return nil, errors.Join(fmt.Errorf("lock the keys: %w", err), f.Close())
+	}
+	return f.Close, nil // closing releases the lock
+}
+
+// Check reports what is wrong with the keys in dir (Options.Dir): root, issuer and the streamer's own credentials must be
+// there and belong together. It changes nothing; validity is not judged.
+func Check(dir string) error {
+	root, err := readRoot(dir)
+	if err != nil {
+		return fmt.Errorf("check keys: %w", err)
+	}
+	i := &Issuer{o: Options{Dir: dir}, root: root}
+	if _, a, err := i.readIssuer(); err != nil || a == nil {
+		return fmt.Errorf("check keys: no issuer of this root: %w", errors.Join(err, fs.ErrNotExist))
+	}
+	c, err := identity.Load(filepath.Join(dir, nodeDir))
+	if err != nil {
+		return fmt.Errorf("check keys: %w", err)
+	}
+	if c.Roots.Hash() != sha256.Sum256(root) {
+		return fmt.Errorf("check keys: the streamer's own certificate: %w", identity.ErrUnknownRoot)
+	}
+	return nil
 }

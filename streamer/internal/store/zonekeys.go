@@ -110,8 +110,13 @@ func addKey(ctx context.Context, tx *sql.Tx, z zone.Zone, created, activated tim
 	if k.Epoch > maxEpoch {
 		return ZoneKey{}, fmt.Errorf("%w: zone has used up its epochs", ErrConflict)
 	}
+	return insertKey(ctx, tx, k)
+}
+
+// insertKey draws the secret of a key and stores it.
+func insertKey(ctx context.Context, tx *sql.Tx, k ZoneKey) (ZoneKey, error) {
 	_, _ = rand.Read(k.Secret[:]) // never fails (crypto/rand)
-	_, err = tx.ExecContext(ctx, `INSERT INTO zone_keys (`+zoneKeyColumns+`) VALUES ($1, $2, $3, $4, $5)`,
-		string(z), k.Epoch, k.Secret[:], millis(created), millis(activated))
+	_, err := tx.ExecContext(ctx, `INSERT INTO zone_keys (`+zoneKeyColumns+`) VALUES ($1, $2, $3, $4, $5)`,
+		string(k.Zone), k.Epoch, k.Secret[:], millis(k.Created), millis(k.Activated))
 	return k, err
 }
