@@ -22,8 +22,10 @@ const (
 	lookEvery = 10 * time.Second
 	// warnBefore is how long before its end a given certificate is complained about: two weeks hold a holiday.
 	warnBefore = 14 * 24 * time.Hour
-	warnEvery  = 24 * time.Hour
-	faultEvery = 5 * time.Minute // of the same line about a certificate that cannot be renewed
+	// warnAuthority is the same for the own authority: every computer has to be visited.
+	warnAuthority = 180 * 24 * time.Hour
+	warnEvery     = 24 * time.Hour
+	faultEvery    = 5 * time.Minute // of the same line about a certificate that cannot be renewed
 )
 
 // Options are what a Keeper needs; all but HTTP are required.
@@ -155,6 +157,10 @@ func (k *Keeper) Note() string {
 			return fmt.Sprintf("%s ends on %s", k.o.Config.Cert, cert.Leaf.NotAfter.UTC().Format(time.RFC3339))
 		}
 	}
+	if k.authority != nil && k.authority.Certificate.NotAfter.Sub(k.o.Now()) < warnAuthority {
+		return fmt.Sprintf("the certificate authority for browsers ends on %s: remove %s and restart to make one anew, which every computer must install",
+			k.authority.Certificate.NotAfter.Format(time.DateOnly), caPath(k.o.Dir))
+	}
 	if k.acme != nil {
 		return k.acme.note(k.o.Now())
 	}
@@ -210,11 +216,12 @@ func (k *Keeper) ensureOwn() error {
 	now, here := k.o.Now(), Here(k.o.Config.Names)
 	names := slices.DeleteFunc(here.all(), func(n string) bool { return !k.authority.permits(n) })
 	k.tellOutside(here)
-	if cert := k.own.Load(); cert != nil && fits(cert.Leaf, names, now) {
+	until := k.authority.Certificate.NotAfter
+	if cert := k.own.Load(); cert != nil && fits(cert.Leaf, names, now, until) {
 		return nil
 	}
 	chain, key, err := readPair(leafPath(k.o.Dir))
-	if err != nil || chain[0].CheckSignatureFrom(k.authority.Certificate) != nil || !fits(chain[0], names, now) {
+	if err != nil || chain[0].CheckSignatureFrom(k.authority.Certificate) != nil || !fits(chain[0], names, now, until) {
 		if err := k.authority.issue(k.o.Dir, names, now); err != nil {
 			return err
 		}
@@ -243,10 +250,12 @@ func (k *Keeper) tellOutside(here Names) {
 	k.outside = outside
 }
 
-// fits reports whether a server certificate has all names, and less than two thirds of its life are over.
-func fits(c *x509.Certificate, names []string, now time.Time) bool {
+// fits reports whether a server certificate has all names, and less than two thirds of its life are over, unless it
+// lives until the end of its authority: a new one would live no longer.
+func fits(c *x509.Certificate, names []string, now, until time.Time) bool {
 	now = later(now, firstRelease)
-	if now.Before(c.NotBefore) || now.Sub(c.NotBefore) > c.NotAfter.Sub(c.NotBefore)*2/3 {
+	old := now.Sub(c.NotBefore) > c.NotAfter.Sub(c.NotBefore)*2/3 && c.NotAfter.Before(until)
+	if now.Before(c.NotBefore) || old {
 		return false
 	}
 	return !slices.ContainsFunc(names, func(n string) bool { return c.VerifyHostname(n) != nil })

@@ -162,6 +162,27 @@ func TestRenewal(t *testing.T) {
 	}
 }
 
+// TestEndOfAuthority: half a year before, somebody is told; the last certificate lives until then, and is not made anew
+// again and again.
+func TestEndOfAuthority(t *testing.T) {
+	now := time.Date(2027, 3, 1, 8, 0, 0, 0, time.UTC)
+	r := keep(t, t.TempDir(), now, Config{})
+	end := r.Authority().Certificate.NotAfter
+	r.set(end.Add(-200 * day))
+	r.look()
+	last := r.shown("")
+	if !last.NotAfter.Equal(end) || r.Note() != "" {
+		t.Errorf("the last certificate ends %v, its authority %v, note %q", last.NotAfter, end, r.Note())
+	}
+	for _, before := range []time.Duration{179 * day, day, -day} {
+		r.set(end.Add(-before))
+		r.look()
+		if !r.shown("").Equal(last) || !strings.Contains(r.Note(), "authority for browsers ends on "+end.Format(time.DateOnly)) {
+			t.Errorf("%v before the end: another certificate, or note %q", before, r.Note())
+		}
+	}
+}
+
 // TestLostClock: what a machine makes that believes it is 1970 is valid on machines that know better.
 func TestLostClock(t *testing.T) {
 	r := keep(t, t.TempDir(), time.Unix(100, 0), Config{})
