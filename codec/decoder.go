@@ -80,6 +80,20 @@ func (d *Decoder) ConcealFloat(pcm []float32) error {
 	return concealed(d.dec.DecodePLCFloat32(pcm[:n:n]))
 }
 
+// RecoverFloat fills pcm as ConcealFloat does, with what the packet that follows the missing ones repeats of the last of
+// them (in-band FEC, RFC 6716 §2.1.7): far closer than a guess where the sender put it in, the same guess where not. next
+// is decoded afterwards as always. Errors wrap ErrPacket or ErrBuffer or are libopus's.
+func (d *Decoder) RecoverFloat(next []byte, pcm []float32) error {
+	n, err := concealable(len(pcm))
+	if err != nil {
+		return err
+	}
+	if _, err := PacketSamples(next); err != nil {
+		return fmt.Errorf("recover lost packet: %w", err)
+	}
+	return concealed(d.dec.DecodeFECFloat32(next, pcm[:n:n]))
+}
+
 // decodable returns the number of samples in packet if it is well formed and fits.
 func decodable(packet []byte, room int) (int, error) {
 	n, err := PacketSamples(packet)

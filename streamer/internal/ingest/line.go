@@ -65,6 +65,7 @@ func newLine(owner *Lines, o LineOptions) (*Line, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open line-in: %w", err)
 	}
+	buffer.Patient()
 	l := &Line{
 		owner: owner, gate: gate{from: o.networks()}, buffer: buffer,
 		started: make(chan struct{}), done: make(chan struct{}), closing: make(chan struct{}), left: make(chan struct{}, 1),

@@ -418,11 +418,12 @@ func TestLineSRTP(t *testing.T) {
 	m := r.mixer(with(secret))
 	var old []byte
 	pcm := r.talk(m, 150, func(i int) {
-		if i == 50 {
+		switch i {
+		case 50:
 			old = m.next()
 			r.send(m, old, sound)
 			r.pull(1)
-		} else if i == 100 {
+		case 100:
 			r.send(m, old, forged) // a replay
 			h := m.Header
 			h.SequenceNumber += 3

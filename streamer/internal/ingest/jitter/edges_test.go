@@ -3,6 +3,7 @@ package jitter
 import (
 	"io"
 	"math"
+	"slices"
 	"testing"
 	"time"
 
@@ -41,6 +42,43 @@ func TestEndWithoutSound(t *testing.T) {
 	_ = b.Pull(0, pcm)
 	if err := b.Pull(0, pcm); err != io.EOF {
 		t.Errorf("Pull = %v, want io.EOF", err)
+	}
+}
+
+// What a packet repeats of the one before it takes that one's place: of two lost in a row, the second's.
+func TestRecovers(t *testing.T) {
+	b, d := newBuffer(t, tone)
+	packets := stream(2*time.Second, 0, func(i int) (time.Duration, bool) {
+		return 15 * time.Millisecond, i == 20 || i == 40 || i == 41
+	})
+	run(t, b, packets, 2*time.Second, nil)
+	if want := []int64{21 * frame, 42 * frame}; !slices.Equal(d.before, want) || d.guessed < 3 {
+		t.Errorf("recovered before the packets at %v of %d gaps, want before %v of 3", d.before, d.guessed, want)
+	}
+	if s := b.Stats(); s.Concealed+s.Starved != 3*frame { // the first of two is missed before the next packet is there
+		t.Errorf("%+v, want 3 frames made up", s)
+	}
+}
+
+// A line's sender stalls for half a second and sends it all then: a patient buffer leaves nothing of it out.
+func TestPatient(t *testing.T) {
+	for _, patient := range []bool{false, true} {
+		b, d := newBuffer(t, tone)
+		if patient {
+			b.Patient()
+		}
+		packets := stream(4*time.Second, 0, func(i int) (time.Duration, bool) {
+			if i >= 50 && i < 75 {
+				return time.Duration(75-i) * frameDur, false
+			}
+			return 15 * time.Millisecond, false
+		})
+		run(t, b, packets, 4*time.Second, nil)
+		b.End()
+		wantInOrder(t, d)
+		if cut := b.Stats().Cut > 0; cut == patient {
+			t.Errorf("patient: %v, but something was cut: %v (%+v)", patient, cut, b.Stats())
+		}
 	}
 }
 

@@ -30,6 +30,10 @@ const (
 	leastMargin  = 10 * time.Millisecond
 	targetFall   = 40 * time.Microsecond
 
+	// A line waits rather than leave something out: nobody talks back to it, and what stalls is a busy sender.
+	patientTarget = 300 * time.Millisecond
+	patientDepth  = time.Second
+
 	// maxDepth bounds what may wait after a stall: more is cut at once, down to the target. From quietExcess above the
 	// target on, what is too much is cut out of pauses, quietCut at a time.
 	maxDepth    = 200 * time.Millisecond
@@ -63,6 +67,8 @@ type Decoder interface {
 	DecodeFloat(packet []byte, pcm []float32) (int, error)
 	// ConcealFloat fills pcm, 960 samples, with a guess.
 	ConcealFloat(pcm []float32) error
+	// RecoverFloat does the same before packet next, which may repeat what is missing (in-band FEC).
+	RecoverFloat(next []byte, pcm []float32) error
 }
 
 // resampler is what a Buffer needs of *codec.Resampler; the tests of long times use a cheaper one.
@@ -116,6 +122,8 @@ type Buffer struct {
 	scratch [frame]float32
 	step    float64 // input samples an output sample
 
+	maxTarget, maxDepth time.Duration
+
 	target    time.Duration
 	packetDur time.Duration
 	firstAt   mediaclock.Local
@@ -131,8 +139,14 @@ func New(dec Decoder) (*Buffer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create jitter buffer: %w", err)
 	}
-	return &Buffer{dec: dec, rs: rs, pcm: make([]float32, pcmRoom), step: 1, target: startTarget, pace: maxPaceLead}, nil
+	return &Buffer{
+		dec: dec, rs: rs, pcm: make([]float32, pcmRoom), step: 1, target: startTarget, pace: maxPaceLead,
+		maxTarget: maxTarget, maxDepth: maxDepth,
+	}, nil
 }
+
+// Patient makes a new Buffer that of a line-in: for its sound to be whole it takes more delay than a microphone may have.
+func (b *Buffer) Patient() { b.maxTarget, b.maxDepth = patientTarget, patientDepth }
 
 // Push takes the RTP packet with sequence number n, timestamp ts and an Opus payload that came at now. The payload is
 // copied. An empty payload is padding (RFC 3550 §5.1): its number counts, nothing sounds. Bad packets are counted.

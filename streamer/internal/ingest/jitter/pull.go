@@ -99,7 +99,7 @@ func (b *Buffer) begin(now mediaclock.Local) int {
 // retarget lets the target rise at once and fall slowly.
 func (b *Buffer) retarget() {
 	want := b.packetDur + max(leastMargin, b.transit.lateness()+targetMargin)
-	want = min(want, max(maxTarget, b.packetDur+leastMargin))
+	want = min(want, max(b.maxTarget, b.packetDur+leastMargin))
 	if b.transit.packets < settled {
 		want = max(want, startTarget)
 	}
@@ -119,7 +119,7 @@ func (b *Buffer) steer(now mediaclock.Local) {
 // cut leaves out what waits too long: at once beyond maxDepth, in pauses from a little above the target on.
 func (b *Buffer) cut(now mediaclock.Local) {
 	depth := b.depth()
-	if depth.Duration() > max(maxDepth, b.target+2*b.packetDur) {
+	if depth.Duration() > max(b.maxDepth, b.target+2*b.packetDur) {
 		b.leaveOut(int(depth-mediaclock.SamplesIn(b.target)), false)
 		return
 	}
@@ -199,7 +199,11 @@ func (b *Buffer) more() bool {
 		b.settle()
 		if gap := h.start - b.pos; gap > 0 {
 			n := min(gap, frame)
-			b.conceal(int(n))
+			if missing > 0 && n == gap && n == frame {
+				b.conceal(int(n), h.payload) // the lost packet just before h
+			} else {
+				b.conceal(int(n), nil)
+			}
 			b.pos += n
 			if missing > 0 {
 				b.stats.Concealed += n
@@ -234,13 +238,13 @@ func (b *Buffer) starve() bool {
 			return false
 		}
 		b.tailed = true
-		b.conceal(frame)
+		b.conceal(frame, nil)
 		for i := range b.pcm[b.w-frame : b.w] {
 			b.pcm[b.w-frame+i] *= 1 - (float32(i)+0.5)/frame
 		}
 		return true
 	}
-	b.conceal(frame)
+	b.conceal(frame, nil)
 	b.owed += frame
 	b.stats.Starved += frame
 	return true
@@ -253,7 +257,7 @@ func (b *Buffer) decode(h *slot) {
 		b.stats.Malformed++
 		for left := h.end() - b.pos; left > 0; left -= frame {
 			k := min(left, frame)
-			b.conceal(int(k))
+			b.conceal(int(k), nil)
 			b.stats.Concealed += k
 		}
 		b.pos = h.end()
@@ -279,11 +283,12 @@ func (b *Buffer) decode(h *slot) {
 	b.pos = h.end()
 }
 
-// conceal appends n samples, at most a frame, that are made up: the decoder's guess, faded out when it lasts.
-func (b *Buffer) conceal(n int) {
+// conceal appends n samples, at most a frame, that are made up: what packet next repeats of them, if it is there, or the
+// decoder's guess; faded out when it lasts.
+func (b *Buffer) conceal(n int, next []byte) {
 	out := b.pcm[b.w : b.w+n]
 	b.w += n
-	if b.run >= concealEnd || b.dec.ConcealFloat(b.scratch[:]) != nil {
+	if b.run >= concealEnd || b.guess(next) != nil {
 		clear(out)
 		b.run += n
 		return
@@ -293,4 +298,12 @@ func (b *Buffer) conceal(n int) {
 		out[i] = min(max(b.scratch[i], -1), 1) * max(0, g)
 	}
 	b.run += n
+}
+
+// guess fills the scratch with sound that takes the place of what is lost.
+func (b *Buffer) guess(next []byte) error {
+	if next != nil {
+		return b.dec.RecoverFloat(next, b.scratch[:])
+	}
+	return b.dec.ConcealFloat(b.scratch[:])
 }

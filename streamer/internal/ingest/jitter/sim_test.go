@@ -21,6 +21,7 @@ type toneDecoder struct {
 	sound   func(at int64) float32
 	decoded []int64 // places, in the order of decoding
 	guessed int     // calls to ConcealFloat
+	before  []int64 // places of the packets that RecoverFloat was given
 }
 
 func tone(at int64) float32 {
@@ -49,6 +50,13 @@ func (d *toneDecoder) ConcealFloat(pcm []float32) error {
 	d.guessed++
 	clear(pcm)
 	return nil
+}
+
+func (d *toneDecoder) RecoverFloat(next []byte, pcm []float32) error {
+	if len(next) >= 9 {
+		d.before = append(d.before, int64(binary.BigEndian.Uint64(next[1:])))
+	}
+	return d.ConcealFloat(pcm)
 }
 
 // sending is one packet on its way.
