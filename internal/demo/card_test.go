@@ -40,7 +40,7 @@ func testSoundCard(t *testing.T, r *rig, m caller) {
 		must(t, "await the end of "+name, player.Wait())
 		r.again(t, name)
 	}()
-	eventually(t, 10*time.Second, name+" is ready", func() bool { status, _ := r.readyz(t, name); return status == http.StatusOK })
+	eventually(t, 20*time.Second, name+" is ready", func() bool { status, _ := r.readyz(t, name); return status == http.StatusOK })
 
 	began := time.Now()
 	id := m.speak(t, m.upload(t, 1000, 20), nil, commune2)
@@ -78,7 +78,7 @@ func testSoundCard(t *testing.T, r *rig, m caller) {
 		t.Errorf("without the server: %d %s", status, why)
 	}
 	pulse.Start()
-	eventually(t, 10*time.Second, "three hear it again", hearing(3))
+	eventually(t, 20*time.Second, "three hear it again", hearing(3))
 	m.post(t, "/sessions/"+id+"/stop", nil)
 	<-time.After(settled)
 	heard = recorded(pulse)
