@@ -118,7 +118,7 @@ func (l *Loudspeaker) carryOut(m control.Order) error {
 	if err := l.trust.AddIssuer(m.Issuer); err != nil {
 		return fmt.Errorf("order: %w", err)
 	}
-	o, err := l.trust.Order(m.Order, l.options.Credentials.Node)
+	o, err := l.trust.Order(m.Order, l.node())
 	if err != nil {
 		return err
 	}
@@ -162,9 +162,9 @@ func (l *Loudspeaker) tell() {
 		return
 	}
 	l.number++
-	r := signed.Report{Version: 1, Node: l.options.Credentials.Node.ID, Number: l.number, At: now}
+	r := signed.Report{Version: 1, Node: l.node().ID, Number: l.number, At: now}
 	r.Volume, r.Order = l.setting()
-	raw, err := l.options.Credentials.SignReport(r)
+	raw, err := l.wallet.Credentials().SignReport(r)
 	if err != nil {
 		l.log.Error("cannot report", "error", err)
 		return

@@ -170,3 +170,36 @@ func TestReplayOnTheWire(t *testing.T) {
 		t.Errorf("they play at %d and %d, want -300 and 0", v, w)
 	}
 }
+
+// TestOrdersAfterAMove: the issuer of a commune orders the loudspeakers that are in it now.
+func TestOrdersAfterAMove(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	s := b.speaker("moved", "31/11296", 0, "")
+	commune, err := b.root.NewIssuer("31/11296", signed.ClassNormal, time.Now(), time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := commune.ID()
+	results := func() map[string]float64 { return metric(t, s.reg, "dongthanh_client_orders_total") }
+	order := func(number uint64, volume int32) {
+		raw := sign(t, setTo("moved", number, volume), id[:], commune)
+		b.eventually("a way to it", func() bool {
+			return b.hub.Order(control.Order{Node: "moved", Order: raw, Issuer: commune.Certificate.Raw})
+		})
+	}
+	order(1, -100)
+	b.eventually("the first to be obeyed", func() bool { return results()["obeyed"] == 1 && s.volume.Load() == -100 })
+	b.certify(s, "31/11407")
+	b.eventually("it to be in the other commune", func() bool { return s.node().Zone == "31/11407" })
+	order(2, -200)
+	b.eventually("the second to be refused", func() bool {
+		if results()["scope"] == 0 { // it may have gone with the connection that was left
+			order(2, -200)
+		}
+		return results()["scope"] > 0
+	})
+	if v := s.volume.Load(); v != -100 {
+		t.Errorf("it plays at %d", v)
+	}
+}
