@@ -53,7 +53,9 @@ func (a *api) recording(w http.ResponseWriter, r *http.Request) error {
 	if r.URL.Query().Has("download") {
 		disposition = "attachment"
 	}
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(downloadWait)) // a real connection has one
+	flush := http.NewResponseController(w)
+	_ = flush.SetWriteDeadline(time.Now().Add(downloadWait))   // every connection of the server has one
+	defer func() { _ = flush.SetWriteDeadline(time.Time{}) }() // the next request on it has its own
 	h := w.Header()
 	h.Set("Content-Type", "audio/ogg")
 	h.Set("ETag", `"`+hex.EncodeToString(x.SHA256[:])+`"`)

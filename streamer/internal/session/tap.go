@@ -2,7 +2,7 @@ package session
 
 import (
 	"context"
-	"time"
+	"slices"
 
 	"dongthanh/codec"
 	"dongthanh/streamer/internal/recording"
@@ -10,8 +10,9 @@ import (
 	"dongthanh/streamer/internal/tap"
 )
 
-// accountWait bounds the writing of who heard a session: ten thousand loudspeakers take a second on a slow disk.
-const accountWait = 30 * time.Second
+// listenersAWrite is how many loudspeakers are written at once, so that the start or the end of another session waits for
+// some milliseconds at most while thousands are.
+const listenersAWrite = 500
 
 // Recorder writes a session's sound from a queue of recording.QueuePackets and returns at once.
 type Recorder interface {
@@ -50,9 +51,9 @@ func (l *live) account() {
 	if !l.announced || l.first.IsZero() || len(list) == 0 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), accountWait)
-	defer cancel()
-	if err := l.m.Records.AddListeners(ctx, id, list); err != nil {
-		l.m.Log.Error("session record", "act", "add listeners", "session", id, "error", err)
+	for part := range slices.Chunk(list, listenersAWrite) {
+		if !l.save("add listeners", func(ctx context.Context) error { return l.m.Records.AddListeners(ctx, id, part) }) {
+			return
+		}
 	}
 }

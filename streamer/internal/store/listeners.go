@@ -21,23 +21,12 @@ type Listener struct {
 	Played, Repaired, Concealed, Late uint64    // frames of 20 ms
 }
 
-// listenersAWrite bounds one transaction, so that a stop or the start of another session waits for some milliseconds at
-// most while thousands are stored.
-const listenersAWrite = 500
-
-// AddListeners stores who heard a session, in parts of some hundred; a listener that is stored already is replaced.
-// ErrConflict: there is no such session.
+// AddListeners stores who heard a session, all of them or none; a listener that is stored already is replaced. Others wait
+// meanwhile, so give it some hundred at a time. ErrConflict: there is no such session.
 func (s *Store) AddListeners(ctx context.Context, session string, list []Listener) error {
-	for len(list) > 0 {
-		part := list[:min(listenersAWrite, len(list))]
-		list = list[len(part):]
-		if err := s.write(ctx, fmt.Sprintf("add listeners of session %q", session), func(tx *sql.Tx) error {
-			return addListeners(ctx, tx, session, part)
-		}); err != nil {
-			return err
-		}
-	}
-	return nil
+	return s.write(ctx, fmt.Sprintf("add listeners of session %q", session), func(tx *sql.Tx) error {
+		return addListeners(ctx, tx, session, list)
+	})
 }
 
 func addListeners(ctx context.Context, tx *sql.Tx, session string, list []Listener) error {
