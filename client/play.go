@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"os"
 	"sync"
 	"time"
 
@@ -66,6 +67,10 @@ func defaults() settings {
 // startJitter spreads the first joins of many loudspeakers that get their power back at once.
 const startJitter = 500 * time.Millisecond
 
+// hangs is how long the loudspeaker's loop may not come to its turn before it counts as hung, so that a watchdog starts
+// it anew: far longer than a busy machine needs.
+const hangs = 10 * time.Second
+
 // play is the command play.
 func play(ctx context.Context, std program.IO, s settings) error {
 	log := logging.New(std.Err, s.Log.Level)
@@ -91,7 +96,7 @@ func play(ctx context.Context, std program.IO, s settings) error {
 	}
 	speaker, err := loudspeaker.New(loudspeaker.Options{
 		Credentials: credentials, Upstreams: s.Upstreams, Dir: s.Store.Dir, Device: out, Version: program.Version(),
-		Log: log, Registerer: reg, Clock: clock, StartJitter: startJitter,
+		Log: log, Registerer: reg, Clock: clock, StartJitter: startJitter, Beat: admin.AddPulse("the loudspeaker's loop", hangs).Beat,
 	})
 	if err != nil {
 		return err
@@ -99,7 +104,8 @@ func play(ctx context.Context, std program.IO, s settings) error {
 	admin.AddCheck("loudspeaker", speaker.Ready)
 	log.Info("loudspeaker", "node", credentials.Node.ID, "name", credentials.Node.Name, "zone", credentials.Node.Zone,
 		"device", s.Device.Kind, "admin", admin.Addr().String(), "version", program.Version())
-	return together(ctx, speaker.Run, admin.Run)
+	notify := health.NewNotifier(os.Getenv, os.Getpid(), admin.Alive, log)
+	return together(ctx, notify.Run, speaker.Run, admin.Run)
 }
 
 // together runs all until ctx ends or one of them does, and returns after the last has ended.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -37,6 +38,10 @@ import (
 
 // stopTail is how long the fan-out outlives the sessions when the streamer ends: a stop is repeated for one second.
 const stopTail = 1100 * time.Millisecond
+
+// hangs is how long a loop may not come to its turn before the streamer counts as hung, so that a watchdog starts it anew:
+// far longer than a busy machine needs.
+const hangs = 10 * time.Second
 
 // streamer holds the parts of a running streamer.
 type streamer struct {
@@ -159,6 +164,7 @@ func (s *streamer) openNodes(ctx context.Context) (err error) {
 		Clock:       func() (mediaclock.Instant, uint32, bool) { return root.Now(), 0, true },
 		Up:          s.picture,
 		Revoked:     s.issuer.Revoked,
+		Beat:        s.admin.AddPulse("the fan-out", hangs).Beat,
 		Log:         s.log,
 		Registerer:  s.reg,
 		Prefix:      "dongthanh_streamer_",
@@ -208,6 +214,8 @@ func (s *streamer) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.hub.Run(hubCtx) })
 	group.Go(func() error { return s.admin.Run(ctx) })
+	group.Go(func() error { return s.beat(ctx, s.admin.AddPulse("the sessions", hangs)) })
+	group.Go(func() error { return health.NewNotifier(os.Getenv, os.Getpid(), s.admin.Alive, s.log).Run(ctx) })
 	group.Go(func() error { return noteTime(ctx, s.store, s.time, s.log) })
 	group.Go(func() error { return s.issuer.Run(ctx) })
 	group.Go(func() error { return s.picture.Run(ctx) })
@@ -228,6 +236,23 @@ func (s *streamer) run(ctx context.Context) error {
 	})
 	s.log.Info("streamer is up", "console", s.web.URL(), "version", program.Version(), "redis", s.redis.Address())
 	return group.Wait()
+}
+
+// beat asks the sessions and the picture of the nodes something every second: where either holds its lock for good, the
+// pulse ends.
+func (s *streamer) beat(ctx context.Context, pulse *health.Pulse) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		s.sessions.OnAir()
+		s.picture.Changed()
+		pulse.Beat()
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
 }
 
 // close lets go of what open got, in reverse order.

@@ -40,6 +40,9 @@ func (h *Hub) keeper(ctx context.Context) error {
 			revoked = now
 		}
 		h.tellUp()
+		if h.o.Beat != nil {
+			h.o.Beat()
+		}
 		if now.Sub(digested) >= digestGap {
 			if h.sumUp() {
 				digested = now

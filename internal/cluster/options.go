@@ -97,7 +97,7 @@ type Upward interface {
 	Enrol(ctx context.Context, r control.EnrolRequest) (*control.EnrolResponse, error)
 }
 
-// Options is what a Hub needs from its owner. All but Prefix and Revoked are required.
+// Options is what a Hub needs from its owner. All but Prefix, Revoked and Beat are required.
 type Options struct {
 	Config      Config
 	Credentials *identity.Credentials
@@ -109,6 +109,7 @@ type Options struct {
 	Clock      func() (now mediaclock.Instant, errNS uint32, synced bool)
 	Up         Upward
 	Revoked    func(id string) bool // nodes no longer served: refused, and cut within 5 s; nil: nobody; must not block
+	Beat       func()               // called every 100 ms, with no lock held, while the Hub can still come to its turn; may be nil
 	Log        *slog.Logger
 	Registerer prometheus.Registerer
 	Prefix     string // of the metrics' names; empty: "dongthanh_relay_"

@@ -67,6 +67,7 @@ type Server struct {
 	listener net.Listener
 	checks   []named
 	notes    []notice
+	pulses   []*Pulse
 }
 
 // named is a check with the word that stands before its reason.
@@ -104,6 +105,28 @@ func (s *Server) AddNote(name string, note func() string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.notes = append(s.notes, notice{name, note})
+}
+
+// AddPulse makes the program count as alive only while the loop called name beats at least once every limit, from now on.
+func (s *Server) AddPulse(name string, limit time.Duration) *Pulse {
+	p := &Pulse{name: name, limit: limit, last: time.Now()}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pulses = append(s.pulses, p)
+	return p
+}
+
+// Alive says which loops hang, nil if none does.
+func (s *Server) Alive() error {
+	s.mu.Lock()
+	pulses := s.pulses[:len(s.pulses):len(s.pulses)] // elements are never changed
+	s.mu.Unlock()
+	now := time.Now()
+	var faults []error
+	for _, p := range pulses {
+		faults = append(faults, p.fault(now))
+	}
+	return errors.Join(faults...)
 }
 
 // Listen binds the address, so that a port in use stops a program before it starts anything. Run
@@ -171,9 +194,18 @@ func (s *Server) Run(ctx context.Context) error {
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", s.metrics)
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusOK, "ok") })
+	mux.HandleFunc("GET /healthz", s.live)
 	mux.HandleFunc("GET /readyz", s.ready)
 	return mux
+}
+
+// live answers 200, or 503 with one line for each loop that hangs.
+func (s *Server) live(w http.ResponseWriter, _ *http.Request) {
+	if err := s.Alive(); err != nil {
+		reply(w, http.StatusServiceUnavailable, err.Error())
+		return
+	}
+	reply(w, http.StatusOK, "ok")
 }
 
 // ready answers 200 with a line for each note, or 503 with one for each check that fails.

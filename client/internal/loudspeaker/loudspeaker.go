@@ -30,7 +30,7 @@ import (
 	"dongthanh/internal/wire"
 )
 
-// Options are what a Loudspeaker needs. All but StartJitter are required.
+// Options are what a Loudspeaker needs. All but StartJitter and Beat are required.
 type Options struct {
 	Credentials *identity.Credentials
 	Upstreams   []link.Upstream
@@ -41,6 +41,7 @@ type Options struct {
 	Registerer  prometheus.Registerer
 	Clock       mediaclock.Monotonic // the same as the device's
 	StartJitter time.Duration        // see link.Options
+	Beat        func()               // called every 100 ms while the loop of watch and the device come to their turn; may be nil
 }
 
 // upstreams is what is used of *link.Links.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"dongthanh/client/internal/playout"
+	"dongthanh/internal/mediaclock"
 	"dongthanh/internal/signed"
 )
 
@@ -33,9 +34,21 @@ func (l *Loudspeaker) watch(ctx context.Context) {
 			l.handle(l.table.Tick(l.now(l.options.Clock.Now())))
 			l.measure()
 			l.tell()
+			l.beat()
 		case <-l.changed:
 		}
 		l.look(time.Now())
+	}
+}
+
+// deviceHangs is how long a device that has asked for sound may ask for none. One whose card is away asks on.
+const deviceHangs = 5 * time.Second
+
+// beat says that this loop comes to its turn, and the device's too.
+func (l *Loudspeaker) beat() {
+	last := mediaclock.Local(l.filled.Load())
+	if l.options.Beat != nil && (last == 0 || l.options.Clock.Now().Sub(last) < deviceHangs) {
+		l.options.Beat()
 	}
 }
 

@@ -171,6 +171,7 @@ func (n *Node) keep(ctx context.Context) error {
 		case <-timer.C:
 		case <-n.onAir:
 		}
+		n.pulse.Beat()
 		now := n.mono.Now()
 		if now.Sub(tabled) >= tableLook || tabled == 0 {
 			tabled = now

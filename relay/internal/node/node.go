@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,6 +26,10 @@ import (
 	"dongthanh/internal/onair"
 )
 
+// hangs is how long a loop may not come to its turn before the relay counts as hung, so that a watchdog starts it anew: far
+// longer than a busy machine needs.
+const hangs = 10 * time.Second
+
 const metricsPrefix = "dongthanh_relay_"
 
 // Node is one relay. Make it with New, then Run it once.
@@ -38,6 +43,7 @@ type Node struct {
 	mono     mediaclock.Monotonic
 	hub      *cluster.Hub
 	links    *link.Links
+	pulse    *health.Pulse // of keep
 	admin    *health.Server
 	table    *onair.Table
 	refused  *logging.Dumper // signed objects that were not accepted
@@ -72,6 +78,9 @@ func New(cfg Config, version string, log *slog.Logger, reg *prometheus.Registry)
 	if n.outcasts, err = openOutcasts(cfg.Store.Dir, creds.Roots); err != nil {
 		log.Error("the upstream will tell them again", "error", err)
 	}
+	n.admin = health.New(cfg.Admin, n.log, reg)
+	n.admin.AddCheck("upstream", n.ready)
+	n.pulse = n.admin.AddPulse("the loop of repairs", hangs)
 	n.setPath(nil)
 	n.repairs.Store(&map[uint32]*repairs{})
 	n.table = onair.New(onair.Options{
@@ -79,7 +88,7 @@ func New(cfg Config, version string, log *slog.Logger, reg *prometheus.Registry)
 	})
 	n.hub, err = cluster.New(cluster.Options{
 		Config: cfg.Nodes, Credentials: creds, Path: func() []string { return *n.path.Load() }, Clock: n.clock,
-		Up: upward{n}, Revoked: n.outcasts.has, Log: n.log, Registerer: reg, Prefix: metricsPrefix,
+		Up: upward{n}, Revoked: n.outcasts.has, Beat: n.admin.AddPulse("the fan-out", hangs).Beat, Log: n.log, Registerer: reg, Prefix: metricsPrefix,
 	})
 	if err != nil {
 		return nil, err
@@ -95,8 +104,6 @@ func New(cfg Config, version string, log *slog.Logger, reg *prometheus.Registry)
 	if err := n.register(reg); err != nil {
 		return nil, err
 	}
-	n.admin = health.New(cfg.Admin, n.log, reg)
-	n.admin.AddCheck("upstream", n.ready)
 	return n, nil
 }
 
@@ -121,7 +128,8 @@ func (n *Node) Run(ctx context.Context) error {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	var wg sync.WaitGroup
-	for _, part := range []func(context.Context) error{n.hub.Run, n.links.Run, n.admin.Run, n.keep, n.takeTrust} {
+	notify := health.NewNotifier(os.Getenv, os.Getpid(), n.admin.Alive, n.log)
+	for _, part := range []func(context.Context) error{notify.Run, n.hub.Run, n.links.Run, n.admin.Run, n.keep, n.takeTrust} {
 		wg.Go(func() { end(part(ctx)) })
 	}
 	wg.Wait()
