@@ -1,7 +1,6 @@
 package web
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -143,27 +142,6 @@ func TestLargeHeaders(t *testing.T) {
 	answer, _ := s.do("GET", "/", nil, "Cookie: "+strings.Repeat("x", maxHeader+8192))
 	if answer.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
 		t.Errorf("%d, want 431", answer.StatusCode)
-	}
-}
-
-func TestMalformed(t *testing.T) {
-	s := serve(t, Config{Listen: "127.0.0.1:0"}, hello)
-	for _, sent := range []string{"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "GET\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", "\x00\x00\x00\x00"} {
-		conn, err := net.Dial("tcp", s.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, _ = io.WriteString(conn, sent)
-		_ = conn.(*net.TCPConn).CloseWrite()
-		_ = conn.SetReadDeadline(time.Now().Add(limit))
-		line, _ := bufio.NewReader(conn).ReadString('\n')
-		_ = conn.Close()
-		if line != "" && !strings.Contains(line, "400") {
-			t.Errorf("%q is answered with %q", sent, line)
-		}
-	}
-	if answer, _ := s.do("GET", "/", nil); answer.StatusCode != 200 {
-		t.Errorf("afterwards: %d", answer.StatusCode)
 	}
 }
 

@@ -39,7 +39,7 @@ func (c Config) Validate() []config.Fault {
 		faults = append(faults, config.Faultf("", "cert and key go together"))
 	}
 	for i, n := range c.Names {
-		if _, err := netip.ParseAddr(n); err == nil || validName(strings.TrimSuffix(n, ".")) {
+		if ip, err := netip.ParseAddr(n); err == nil && ip.Zone() == "" && !ip.IsUnspecified() || validName(strings.TrimSuffix(n, ".")) {
 			continue
 		}
 		what := "%q is neither a name nor an address"

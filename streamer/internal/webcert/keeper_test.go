@@ -327,7 +327,7 @@ func TestValidate(t *testing.T) {
 		{Config{Cert: "c"}, "."},
 		{Config{Key: "k"}, "."},
 		{Config{Names: []string{"loa", "loa.xa.vn", "loa.", "10.0.0.1", "fd00::1", "xn--lng-fsa.vn"}}, ""},
-		{Config{Names: []string{"ok", "https://loa", "loa:8080", "làng.vn", "", "-a", "10.0.0.256.", "a..b"}}, "names.1 names.2 names.3 names.4 names.5 names.6 names.7"},
+		{Config{Names: []string{"ok", "https://loa", "loa:8080", "làng.vn", "", "-a", "10.0.0.256.", "a..b", "fe80::1%eth0", "0.0.0.0"}}, "names.1 names.2 names.3 names.4 names.5 names.6 names.7 names.8 names.9"},
 		{acme(nil), ""},
 		{acme(func(c *Config) { c.ACMEEmail, c.ACMEListen = "a@example.vn", ":80" }), ""},
 		{acme(func(c *Config) { c.ACME = "10.0.0.1" }), "acme_domain"},
