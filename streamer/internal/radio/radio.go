@@ -135,7 +135,7 @@ func (r *Radio) dial(ctx context.Context, network, address string) (net.Conn, er
 	for _, ip := range ips {
 		var conn net.Conn
 		if conn, err = dialer.DialContext(ctx, network, net.JoinHostPort(ip.Unmap().String(), port)); err == nil {
-			return conn, nil
+			return &icy{Conn: conn}, nil
 		}
 	}
 	return nil, err

@@ -139,12 +139,14 @@ func TestLive(t *testing.T) {
 			return
 		}
 		defer conn.Close()
-		_, _ = buf.WriteString("HTTP/1.0 200 OK\r\nContent-Type: audio/mpeg\r\nicy-br: 128\r\n\r\n")
-		switch calls.Add(1) {
+		call := calls.Add(1)
+		protocol := map[bool]string{true: "ICY", false: "HTTP/1.0"}[call == 2]
+		_, _ = buf.WriteString(protocol + " 200 OK\r\nContent-Type: audio/mpeg\r\nicy-br: 128\r\n\r\n")
+		switch call {
 		case 1: // breaks off
 			_, _ = buf.Write(b[777 : len(b)/2])
 			_ = buf.Flush()
-		case 2: // stalls
+		case 2: // is of the old kind, and stalls
 			_, _ = buf.Write(b[len(b)/2:])
 			_ = buf.Flush()
 			_, _ = conn.Read(make([]byte, 1)) // until the other side hangs up
