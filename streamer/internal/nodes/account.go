@@ -2,6 +2,7 @@ package nodes
 
 import (
 	"maps"
+	"slices"
 	"time"
 
 	"dongthanh/internal/packet"
@@ -54,7 +55,7 @@ func (t *table) tally(session string, r signed.Report, at time.Time) {
 	x.now = now
 }
 
-// account tells of each loudspeaker that a session, on air or past, is meant for what it heard.
+// account tells of each loudspeaker that a session, on air or past, is meant for what it heard, by zone and name.
 func (t *table) account(session string) []store.Listener {
 	a, over := t.sessions[session], false
 	if a == nil {
@@ -83,6 +84,9 @@ func (t *table) account(session string) []store.Listener {
 		}
 		list = append(list, l)
 	}
+	slices.SortFunc(list, func(a, b store.Listener) int {
+		return cmpStrings(string(a.Zone), string(b.Zone), a.Name, b.Name, a.Node, b.Node)
+	})
 	return list
 }
 
