@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -284,13 +285,14 @@ func (s *Switch) pull(e *entry, frame []float32) error {
 		return nil
 	}
 	err := e.Read(frame)
+	ended := errors.Is(err, io.EOF)
 	switch {
 	case err == nil:
 		return nil
-	case err == io.EOF && s.current.Load() == e: // else it was closed because another one took its place
+	case ended && s.current.Load() == e: // else it was closed because another one took its place
 		s.finish(io.EOF)
 		return io.EOF
-	case err != io.EOF && !e.broken.Swap(true):
+	case !ended && !e.broken.Swap(true):
 		select {
 		case s.broke <- struct{}{}:
 		default:

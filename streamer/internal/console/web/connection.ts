@@ -84,8 +84,8 @@ export class Connection {
       };
       socket.onmessage = (e: MessageEvent<string>) => {
         if (this.closed) return;
-        this.heardAt = performance.now();
         const m = JSON.parse(e.data) as Signal;
+        if (m.type !== "answer") this.heardAt = performance.now(); // until the session is live there is nothing more to say
         switch (m.type) {
           case "answer":
             this.pc.setRemoteDescription({ type: "answer", sdp: m.sdp! }).then(() => answered(m.gap_seconds ?? 0), refused);
