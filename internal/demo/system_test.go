@@ -42,10 +42,12 @@ func TestSystem(t *testing.T) {
 	t.Run("hostile datagrams", func(t *testing.T) { testGarbage(t, r, m) })
 	t.Run("volume and test tone", func(t *testing.T) { testOrders(t, r, m) })
 	t.Run("a sound card", func(t *testing.T) { testSoundCard(t, r, m) })
+	t.Run("a loudspeaker moves and is removed", func(t *testing.T) { testMoveAndRemove(t, r, m) })
 	t.Run("unison", func(t *testing.T) { testUnison(t, r, m) })
 	t.Run("a loudspeaker dies and comes back", func(t *testing.T) { testClientRestart(t, r, m) })
 	t.Run("a relay dies and comes back", func(t *testing.T) { testRelayRestart(t, r, m) })
 	t.Run("the streamer dies, and what it recorded is there", func(t *testing.T) { testStreamerKilled(t, r, m) })
+	t.Run("a lost disk comes back from a backup", func(t *testing.T) { testRestore(t, r, m) })
 }
 
 func testContract(t *testing.T, r *rig, m caller) {
