@@ -142,7 +142,7 @@ func opusAlone(t *testing.T, cfg codec.EncoderConfig, pcm []float32) (out []floa
 
 const (
 	window    = 2048 // 43 ms
-	hop       = 1920
+	hop       = 3840
 	firstBand = 160.0 // Hz; below, the high-pass is meant to take away
 	lastBand  = 8000.0
 	audibleDB = 45 // below the sentence's loudest band: what is quieter is masked

@@ -70,7 +70,7 @@ func TestVoicesLeaveWithOneLoudness(t *testing.T) {
 	t.Parallel()
 	normal, whisper := spoken(t, "vi", sentence), spoken(t, "vi+whisper", sentence)
 	least, most := math.Inf(1), math.Inf(-1)
-	for _, c := range []struct {
+	for n, c := range []struct {
 		name   string
 		pcm    []float32
 		arrive float64 // s after the first word until the gain is within 4 dB of where it stays
@@ -82,7 +82,7 @@ func TestVoicesLeaveWithOneLoudness(t *testing.T) {
 		{"whispered, -45 LUFS", louder(whisper, -45), 0.6},
 		{"murmured, -45 LUFS", louder(normal, -45), 0.6},
 	} {
-		for _, background := range []float64{-200, -60} {
+		for _, background := range []float64{-200, -60}[n%2:] {
 			pcm := mix(slices.Concat(silence(0.5), c.pcm), hiss(3, background))
 			did, out := follow(microphone, pcm)
 			got := loudnessOf(out)
@@ -130,7 +130,7 @@ func TestAnotherSpeaker(t *testing.T) {
 func TestNoPumping(t *testing.T) {
 	t.Parallel()
 	voice := slices.Concat(louder(spoken(t, "vi", sentence), -25), silence(0.3), louder(spoken(t, "vi", reply), -25))
-	for name, background := range map[string][]float32{"nothing": hiss(3, -200), "hiss": hiss(3, -55), "rumble": rumble(3, -45)} {
+	for name, background := range map[string][]float32{"hiss": hiss(3, -55), "rumble": rumble(3, -45)} {
 		did, _ := follow(microphone, mix(slices.Concat(silence(0.5), voice, voice), background))
 		const known = 350 // 3 s after the first word
 		gain := did.gain[known:]
@@ -194,8 +194,8 @@ func TestLoudTones(t *testing.T) {
 func TestLine(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ in, want float64 }{{-21, -18}, {-15, -18}, {-30, -24}, {-8, -14}, {-50, -50}} {
-		did, out := follow(Options{Levelling: LevelLine}, slices.Concat(hiss(20, c.in), silence(2)))
-		if got := loudnessOf(out[15*second : 20*second]); math.Abs(got-c.want) > 0.5 {
+		did, out := follow(Options{Levelling: LevelLine}, slices.Concat(hiss(15, c.in), silence(2)))
+		if got := loudnessOf(out[12*second : 15*second]); math.Abs(got-c.want) > 0.5 {
 			t.Errorf("a line of %g LUFS leaves with %.2f, want %g", c.in, got, c.want)
 		}
 		for i := 1; i < len(did.gain); i++ {
