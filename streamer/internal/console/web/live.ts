@@ -306,7 +306,10 @@ class Live {
     const again = async () => {
       if (this.broadcast !== b || b.microphone() !== "") return; // another one was chosen
       if (await this.take(b, this.desk!.check.wish())) this.say(t("mic.other"), undefined, true);
-      else navigator.mediaDevices.addEventListener("devicechange", () => void again(), { once: true });
+      else {
+        if (this.broadcast === b) this.say(t("mic.gone"));
+        navigator.mediaDevices.addEventListener("devicechange", () => void again(), { once: true });
+      }
     };
     await again();
   }
