@@ -27,7 +27,7 @@ func TestStuckRecorder(t *testing.T) {
 		x := b.begin(b.file(60, "31"))
 		b.until(x.ID, store.SessionLive)
 		before := len(b.sink.now().media)
-		time.Sleep(50 * time.Second) // fake
+		time.Sleep(50 * time.Second)                                           // fake
 		if got := len(b.sink.now().media) - before; got < 1249 || got > 1250 { // the last is due at this very instant
 			t.Errorf("%d packets in 50 s, want 1250", got)
 		}
