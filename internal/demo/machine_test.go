@@ -36,9 +36,9 @@ type job struct {
 	done chan struct{} // closed when it has ended
 }
 
-// newMachine starts one without a network but its loopback; it ends with the test. private are folders that it has for
-// itself, empty.
-func newMachine(t *testing.T, name, dir string, private ...string) *machine {
+// newMachine starts one without a network but its loopback; it ends with the test. What it writes beneath dir stays its
+// own.
+func newMachine(t *testing.T, name, dir string) *machine {
 	t.Helper()
 	m := &machine{name: name, dir: dir, env: os.Environ()}
 	m.holder = exec.Command("unshare", "--net", "--mount", "--propagation", "private", "sleep", "infinity")
@@ -61,9 +61,8 @@ func newMachine(t *testing.T, name, dir string, private ...string) *machine {
 		return string(comm) == "sleep\n"
 	})
 	m.sh(t, "ip link set lo up")
-	for _, folder := range private {
-		m.sh(t, fmt.Sprintf("mkdir -p %[1]s && mount -t tmpfs tmpfs %[1]s", folder))
-	}
+	m.sh(t, fmt.Sprintf("cd / && mount -t tmpfs tmpfs %[1]s && mkdir %[1]s/own %[1]s/work && "+
+		"mount -t overlay -o lowerdir=%[2]s,upperdir=%[1]s/own,workdir=%[1]s/work overlay %[2]s", t.TempDir(), dir))
 	return m
 }
 
@@ -71,8 +70,8 @@ func (m *machine) pid() int { return m.holder.Process.Pid }
 
 // command is a shell on the machine.
 func (m *machine) command(script string) *exec.Cmd {
-	cmd := exec.Command("nsenter", "-t", strconv.Itoa(m.pid()), "-n", "-m", "-w"+m.dir, "sh", "-ec", script)
-	cmd.Dir, cmd.Env = m.dir, m.env
+	cmd := exec.Command("nsenter", "-t", strconv.Itoa(m.pid()), "-n", "-m", "sh", "-ec", "cd "+m.dir+"\n"+script)
+	cmd.Dir, cmd.Env = "/", m.env // the folder that is here has another content there
 	return cmd
 }
 

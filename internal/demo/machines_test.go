@@ -152,9 +152,8 @@ func newSite(t *testing.T) *site {
 	for _, b := range readme(t) {
 		s.blocks[b.heading] += strings.ReplaceAll(b.script, "192.0.2.10", "198.51.100.10")
 	}
-	own := []string{"/etc/dongthanh", "/var/lib/dongthanh", "/opt/dongthanh"}
-	s.server = newMachine(t, "server", root, own...)
-	s.box = newMachine(t, "box", root, own...)
+	s.server = newMachine(t, "server", root)
+	s.box = newMachine(t, "box", root)
 	s.router = newMachine(t, "router", root)
 	s.box.env = append(s.box.env, "DONGTHANH_DEVICE_KIND=file", "DONGTHANH_DEVICE_PATH="+filepath.Join(s.played, "played.wav"))
 	wire(t, s.server, "eth0", "198.51.100.10/24", s.router, "wan", "198.51.100.1/24")
@@ -183,7 +182,7 @@ END`)
 // machine is a program that calls the API on the server itself, with a token that the chapter's own command has made.
 func (s *site) machine(t *testing.T) caller {
 	t.Helper()
-	out := s.server.sh(t, "/opt/dongthanh/streamer token add --kind api --name thử --role officer --zone 31 --config /etc/dongthanh/streamer.yaml")
+	out := s.server.sh(t, "bin/streamer token add --kind api --name thử --role officer --zone 31 --config server/streamer.yaml")
 	token := regexp.MustCompile(`dt_[A-Za-z0-9]+`).FindString(out)
 	if token == "" {
 		t.Fatalf("no token in %q", out)
@@ -231,7 +230,7 @@ func (s *site) testRebinding(t *testing.T, m caller, id string) {
 
 // testRestart kills a program and starts it by the README's own line.
 func (s *site) testRestart(t *testing.T, m caller, id string, on *machine, program string) {
-	line := on.end(t, "/opt/dongthanh/"+program, syscall.SIGKILL)
+	line := on.end(t, "bin/"+program, syscall.SIGKILL)
 	on.start(t, line)
 	on.ready(t, adminOf(t, line))
 	eventually(t, 20*time.Second, "the loudspeaker hears", func() bool { return m.session(t, id).Listeners.Hearing == 1 })
@@ -244,8 +243,8 @@ func (s *site) testRestart(t *testing.T, m caller, id string, on *machine, progr
 // touched it.
 func (s *site) testLostDisk(t *testing.T) {
 	s.follow(t, s.server, "Keep a backup")
-	line := s.server.end(t, "/opt/dongthanh/streamer", syscall.SIGKILL)
-	s.server.sh(t, "rm -rf /var/lib/dongthanh/streamer")
+	line := s.server.end(t, "bin/streamer", syscall.SIGKILL)
+	s.server.sh(t, "rm -rf var/streamer")
 	s.follow(t, s.server, "Restore it")
 	_ = line
 	m := s.machine(t)
