@@ -1,16 +1,16 @@
 package main
 
 import (
-	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"dongthanh/internal/testkit"
 )
 
 // chapter is the part of the README that this test is made of.
@@ -115,17 +115,7 @@ func adminOf(t *testing.T, command string) int {
 
 // TestTwoMachines does what the README's chapter says on two machines, and then what happens to them in a year.
 func TestTwoMachines(t *testing.T) {
-	if testing.Short() {
-		t.Skip("sets up two machines")
-	}
-	for _, program := range []string{"ip", "nft", "unshare", "nsenter"} {
-		if _, err := exec.LookPath(program); err != nil || os.Geteuid() != 0 {
-			if os.Getenv("CI") != "" {
-				t.Fatalf("needs root and %s", program)
-			}
-			t.Skipf("needs root and %s", program)
-		}
-	}
+	needMachines(t)
 	s := newSite(t)
 	m := s.machine(t)
 	id := s.speak(t, m, 700, 60)
@@ -141,13 +131,34 @@ func TestTwoMachines(t *testing.T) {
 	t.Run("a lost disk is no ladder", func(t *testing.T) { s.testLostDisk(t) })
 }
 
-// newSite builds the network and follows the chapter up to a loudspeaker that is ready.
-func newSite(t *testing.T) *site {
+// needMachines skips a test where machines cannot be made, but not where all is there to be tested.
+func needMachines(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("sets up machines of its own")
+	}
+	for _, program := range []string{"ip", "nft", "unshare", "nsenter"} {
+		testkit.Program(t, program)
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, for networks of its own")
+	}
+}
+
+// repository is the folder of go.mod.
+func repository(t *testing.T) string {
 	t.Helper()
 	root, err := filepath.Abs(filepath.Join("..", ".."))
 	if err != nil {
 		t.Fatal(err)
 	}
+	return root
+}
+
+// newSite builds the network and follows the chapter up to a loudspeaker that is ready.
+func newSite(t *testing.T) *site {
+	t.Helper()
+	root := repository(t)
 	s := &site{blocks: map[string]string{}, played: t.TempDir()}
 	for _, b := range readme(t) {
 		s.blocks[b.heading] += strings.ReplaceAll(b.script, "192.0.2.10", "198.51.100.10")
@@ -243,10 +254,9 @@ func (s *site) testRestart(t *testing.T, m caller, id string, on *machine, progr
 // touched it.
 func (s *site) testLostDisk(t *testing.T) {
 	s.follow(t, s.server, "Keep a backup")
-	line := s.server.end(t, "bin/streamer", syscall.SIGKILL)
+	s.server.end(t, "bin/streamer", syscall.SIGKILL)
 	s.server.sh(t, "rm -rf var/streamer")
 	s.follow(t, s.server, "Restore it")
-	_ = line
 	m := s.machine(t)
 	id := s.speak(t, m, 900, 30)
 	began := time.Now()
@@ -255,5 +265,4 @@ func (s *site) testLostDisk(t *testing.T) {
 	if a := m.post(t, "/sessions/"+id+"/stop", nil); a.status != http.StatusOK {
 		t.Errorf("stop: %d %s", a.status, a.body)
 	}
-	_ = fmt.Sprint
 }

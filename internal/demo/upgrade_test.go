@@ -1,160 +1,117 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 )
 
-// before is a commit of the version before this one: before nodes could be moved.
-const before = "8e17417"
+// previous is the version that some of a province's machines still run while the others have this one.
+const previous = "8e17417"
 
-// TestUpgrade runs this version's streamer above a relay of the version before, and a loudspeaker of each below that: they
-// enrol, hear, and stop together, and messages that the older ones do not know harm nobody.
+// TestUpgrade brings one machine after the other to this version, from the loudspeaker to the streamer, as a technician
+// would: what runs on each stays, enrolled and in sound, whatever its neighbour has.
 func TestUpgrade(t *testing.T) {
-	if testing.Short() {
-		t.Skip("builds another version")
+	needMachines(t)
+	root := repository(t)
+	if out, err := exec.Command("git", "-C", root, "cat-file", "-e", previous+"^{commit}").CombinedOutput(); err != nil {
+		t.Skipf("the history is not here: %s%v", out, err)
 	}
-	root, err := filepath.Abs(filepath.Join("..", ".."))
-	must(t, "find the repository", err)
-	sh := func(script string) {
-		t.Helper()
-		cmd := exec.Command("sh", "-ec", script)
-		cmd.Dir = root
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("%s\n%s", script, out)
-		}
+	before := build(t, root)
+
+	s := &site{played: t.TempDir()}
+	m := newMachine(t, "machine", root)
+	s.server = m
+	m.sh(t, "mkdir old && cp -r "+before+"/bin/. "+before+"/configs old && go build -o bin/ ./streamer ./relay ./client")
+	m.sh(t, `mkdir -p var && cat >zones.csv <<'END'
+code,name
+31,Hải Phòng
+31/11296,Xã Tiên Lãng
+END
+cp old/configs/*.yaml . # an upgrade leaves them as they are
+sed -e 's/9091/9092/' -e 's#var/client#var/client-b#' client.yaml >client-b.yaml
+old/streamer zone import zones.csv --config streamer.yaml`)
+	enrol := func(kind, zone, program, upstream, dir string) {
+		out := m.sh(t, fmt.Sprintf("%s/streamer token add --kind %s --name %s --zone %s --config streamer.yaml", strings.Split(program, "/")[0], kind, filepath.Base(dir), zone))
+		m.sh(t, fmt.Sprintf("%s enrol --upstream %s --token %s --dir %s", program, upstream, regexp.MustCompile(`DT1\.\S+`).FindString(out), dir))
 	}
-	probe := exec.Command("git", "cat-file", "-e", before+"^{commit}")
-	probe.Dir = root
-	if probe.Run() != nil {
-		t.Skip("the history does not reach back to " + before)
+	start := func(line string, port int) {
+		m.start(t, line)
+		m.ready(t, port)
 	}
-	dir := t.TempDir()
-	sh("make --no-print-directory build")
-	// -trimpath: the folder is another each time, and the build cache shall know the packages nonetheless.
-	sh(fmt.Sprintf("mkdir %[1]s/src && git archive %[2]s | tar x -C %[1]s/src && cd %[1]s/src && go build -trimpath -buildvcs=false -tags=nolibopusfile -o %[1]s/old/ ./relay ./client", dir, before))
-	write := func(name, text string) string {
-		path := filepath.Join(dir, name)
-		must(t, "write", os.WriteFile(path, []byte(text), 0o600))
-		return path
+	client := func(version, dir, config string, port int) {
+		start(fmt.Sprintf("env DONGTHANH_DEVICE_KIND=file DONGTHANH_DEVICE_PATH=%s/%s/played.wav %s/client play --config %s", s.played, dir, version, config), port)
 	}
-	streamerYAML := write("streamer.yaml", fmt.Sprintf(`
-http: {listen: "127.0.0.1:18080"}
-webrtc: {listen: "127.0.0.1:18082"}
-admin: {listen: "127.0.0.1:19089"}
-nodes: {control: "127.0.0.1:17443", media: "127.0.0.1:17444"}
-store: {dir: %q}
-`, filepath.Join(dir, "streamer")))
-	relayYAML := write("relay.yaml", fmt.Sprintf(`
-upstreams: [{control: "wss://127.0.0.1:17443"}]
-nodes: {control: "127.0.0.1:17543", media: "127.0.0.1:17544"}
-admin: {listen: "127.0.0.1:19090"}
-store: {dir: %q}
-`, filepath.Join(dir, "relay")))
-	client := func(name string, admin int) string {
-		must(t, "make folder", os.MkdirAll(filepath.Join(dir, name), 0o700))
-		return write(name+".yaml", fmt.Sprintf(`
-upstreams: [{control: "wss://127.0.0.1:17543"}]
-device: {kind: file, path: %q}
-admin: {listen: "127.0.0.1:%d"}
-store: {dir: %q}
-`, filepath.Join(dir, name, "played.wav"), admin, filepath.Join(dir, name, "store")))
-	}
-	newBin, oldBin := filepath.Join(root, "bin"), filepath.Join(dir, "old")
-	cli := func(args ...string) string {
-		t.Helper()
-		cmd := exec.Command(filepath.Join(newBin, "streamer"), append(args, "--config", streamerYAML)...)
-		cmd.Dir = root
-		out, err := cmd.CombinedOutput()
-		if err != nil {
-			t.Fatalf("%v: %s", args, out)
-		}
-		lines := strings.Split(strings.TrimSpace(string(out)), "\n")
-		return lines[len(lines)-1]
-	}
-	start := func(args ...string) {
-		t.Helper()
-		log, err := os.Create(filepath.Join(dir, filepath.Base(args[len(args)-1])+".log"))
-		must(t, "make a log", err)
-		cmd := exec.Command(args[0], args[1:]...)
-		cmd.Stdout, cmd.Stderr, cmd.Dir = log, log, root
-		must(t, "start", cmd.Start())
-		t.Cleanup(func() {
-			_ = cmd.Process.Signal(syscall.SIGTERM)
-			_ = cmd.Wait()
-			_ = log.Close()
-			if t.Failed() {
-				text, _ := os.ReadFile(log.Name())
-				t.Logf("%s\n%s", filepath.Base(log.Name()), text[max(0, len(text)-3000):])
-			}
-		})
-	}
-	up := func(admin int) {
-		t.Helper()
-		eventually(t, 30*time.Second, fmt.Sprint("port ", admin, " is ready"), func() bool {
-			resp, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/readyz", admin))
-			if err != nil {
-				return false
-			}
-			resp.Body.Close()
-			return resp.StatusCode == http.StatusOK
-		})
-	}
-	enrol := func(bin, kind, name, zone, upstream, to string) {
-		t.Helper()
-		token := cli("token", "add", "--kind", kind, "--name", name, "--zone", zone)
-		if out, err := exec.Command(filepath.Join(bin, kind), "enrol", "--upstream", upstream, "--token", token, "--dir", to).CombinedOutput(); err != nil {
-			t.Fatalf("enrol %s: %s", name, out)
-		}
-	}
-	cli("zone", "import", filepath.Join("configs", "demo", "zones.csv"))
-	start(filepath.Join(newBin, "streamer"), "serve", "--config", streamerYAML)
-	up(19089)
-	enrol(oldBin, "relay", "relay", "31", "https://127.0.0.1:17443", filepath.Join(dir, "relay"))
-	start(filepath.Join(oldBin, "relay"), "serve", "--config", relayYAML)
-	up(19090)
-	names := map[string]string{"new": newBin, "older": oldBin, "gone": oldBin}
-	for i, name := range []string{"new", "older", "gone"} {
-		yaml := client(name, 19101+i)
-		enrol(names[name], "client", name, commune1, "https://127.0.0.1:17543", filepath.Join(dir, name, "store"))
-		start(filepath.Join(names[name], "client"), "play", "--config", yaml)
-		up(19101 + i)
-	}
-	m := caller{base: "http://127.0.0.1:18080", token: cli("token", "add", "--kind", "api", "--name", "x", "--role", "officer", "--zone", "31"), client: &http.Client{}}
-	ids := map[string]string{}
-	var nodes []struct{ ID, Name string }
-	must(t, "read nodes", json.Unmarshal(m.get(t, "/nodes").body, &nodes))
-	for _, n := range nodes {
-		ids[n.Name] = n.ID
-	}
-	id := m.speak(t, m.upload(t, 620, 60), nil, "31")
-	eventually(t, 20*time.Second, "all three hear", func() bool { return m.session(t, id).Listeners.Hearing == 3 })
+
+	start("old/streamer serve --config streamer.yaml", 9089)
+	enrol("relay", "31", "old/relay", "https://localhost:7443", "var/relay")
+	start("old/relay serve --config relay.yaml", 9090)
+	enrol("client", "31/11296", "old/client", "https://localhost:7543", "var/client")
+	client("old", "a", "client.yaml", 9091)
+	enrol("client", "31/11296", "bin/client", "https://localhost:7543", "var/client-b") // a new box at an old relay
+	client("bin", "b", "client-b.yaml", 9092)
+	token := regexp.MustCompile(`dt_[A-Za-z0-9]+`).FindString(m.sh(t, "old/streamer token add --kind api --name thử --role officer --zone 31 --config streamer.yaml"))
+	api := caller{base: "http://localhost:8080", token: token, client: m.http()}
+	s.wantBoth(t, api, "the new loudspeaker beneath the old relay")
+
+	line := m.end(t, "old/relay", syscall.SIGTERM)
+	start(strings.Replace(line, "old/", "bin/", 1), 9090)
+	s.wantBoth(t, api, "the new relay between an old streamer and an old loudspeaker")
+
+	line = m.end(t, "old/streamer", syscall.SIGTERM)
+	start(strings.Replace(line, "old/", "bin/", 1), 9089)
+	s.wantBoth(t, api, "the new streamer on the old one's store")
+
+	line = m.end(t, "bin/relay", syscall.SIGTERM)
+	start(strings.Replace(line, "bin/", "old/", 1), 9090)
+	s.wantBoth(t, api, "the old relay beneath the new streamer")
+}
+
+// wantBoth has both loudspeakers sound for a while and end by a stop.
+func (s *site) wantBoth(t *testing.T, m caller, what string) {
+	t.Helper()
+	id := m.speak(t, m.upload(t, 700, 20), nil, "31")
+	eventually(t, 20*time.Second, what+": both hear", func() bool { return m.session(t, id).Listeners.Hearing == 2 })
 	began := time.Now()
-	// The relay knows neither message: the first goes to a loudspeaker that would understand it, the second to itself.
-	cli("node", "move", ids["new"], "--zone", commune1+"/02")
-	cli("node", "move", ids["older"], "--zone", commune1+"/03")
-	cli("node", "remove", ids["gone"])
-	eventually(t, 20*time.Second, "the removed one does not count", func() bool { l := m.session(t, id).Listeners; return l.Expected == 2 && l.Hearing == 2 })
-	<-time.After(2 * time.Second)
-	end := time.Now()
+	<-time.After(time.Second)
+	stopped := time.Now()
 	m.post(t, "/sessions/"+id+"/stop", nil)
 	<-time.After(2*time.Second + settled)
-	for _, name := range []string{"new", "older"} {
-		p, err := openPlayed(part{Dir: filepath.Join(dir, name)})
-		must(t, "read what it played", err)
-		if share, _, _ := p.tonal(620, began, end); share < 0.95 {
-			t.Errorf("%s: the tone in %.0f %% of the time", name, 100*share)
+	for _, dir := range []string{"a", "b"} {
+		p, err := openPlayed(part{Dir: filepath.Join(s.played, dir)})
+		if err != nil {
+			t.Fatal(err)
 		}
-		if !p.silent(end.Add(2*time.Second), end.Add(3*time.Second)) {
-			t.Errorf("%s sounds 2 s after the stop", name)
+		if share, _, _ := p.tonal(700, began, stopped); share < 0.97 {
+			t.Errorf("%s: loudspeaker %s has the tone in %.1f %% of the time", what, dir, 100*share)
+		}
+		if !p.silent(stopped.Add(2*time.Second), stopped.Add(3*time.Second)) {
+			t.Errorf("%s: loudspeaker %s sounds 2 s after the stop", what, dir)
 		}
 	}
+}
+
+// build makes the three programs of the previous version, once: they are kept where the machine keeps what can be made
+// again. Its folder is the same each time, so that Go's own cache knows what was compiled there.
+func build(t *testing.T, root string) (dir string) {
+	t.Helper()
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir = filepath.Join(cache, "dongthanh", previous)
+	cmd := exec.Command("sh", "-ec", `[ ! -e "$2/bin/ready" ] || exit 0
+mkdir -p "$2" && git archive "$1" | tar -x -C "$2" && cd "$2"
+go build -o bin/ ./streamer ./relay ./client && touch bin/ready`, "sh", previous, dir)
+	cmd.Dir, cmd.Env = root, append(os.Environ(), "GOFLAGS=-buildvcs=false -tags=nolibopusfile")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build %s: %s%v", previous, out, err)
+	}
+	return dir
 }
