@@ -184,6 +184,8 @@ END`)
 		case strings.Contains(b.heading, "server"):
 			s.follow(t, s.server, b.heading)
 		case strings.Contains(b.heading, "pole"):
+			s.server.sh(t, "cp bin/client "+s.played) // as the chapter says in words
+			s.box.sh(t, "mkdir -p bin && cp "+s.played+"/client bin")
 			s.follow(t, s.box, b.heading)
 		}
 	}
