@@ -38,7 +38,7 @@ cp old/configs/*.yaml . # an upgrade leaves them as they are
 sed -e 's/9091/9092/' -e 's#var/client#var/client-b#' client.yaml >client-b.yaml
 old/streamer zone import zones.csv --config streamer.yaml`)
 	enrol := func(kind, zone, program, upstream, dir string) {
-		out := m.sh(t, fmt.Sprintf("%s/streamer token add --kind %s --name %s --zone %s --config streamer.yaml", strings.Split(program, "/")[0], kind, filepath.Base(dir), zone))
+		out := m.sh(t, fmt.Sprintf("old/streamer token add --kind %s --name %s --zone %s --config streamer.yaml", kind, filepath.Base(dir), zone))
 		m.sh(t, fmt.Sprintf("%s enrol --upstream %s --token %s --dir %s", program, upstream, regexp.MustCompile(`DT1\.\S+`).FindString(out), dir))
 	}
 	start := func(line string, port int) {
