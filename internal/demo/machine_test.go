@@ -36,8 +36,8 @@ type job struct {
 	done chan struct{} // closed when it has ended
 }
 
-// newMachine starts one without a network but its loopback; it ends with the test. What it writes beneath dir stays its
-// own.
+// newMachine starts one without a network but its loopback; it ends with the test. It begins with the files that are
+// here; what it writes beneath dir and where programs are installed stays its own.
 func newMachine(t *testing.T, name, dir string) *machine {
 	t.Helper()
 	m := &machine{name: name, dir: dir, env: os.Environ()}
@@ -60,9 +60,13 @@ func newMachine(t *testing.T, name, dir string) *machine {
 		comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", m.pid()))
 		return string(comm) == "sleep\n"
 	})
-	m.sh(t, "ip link set lo up")
-	m.sh(t, fmt.Sprintf("cd / && mount -t tmpfs tmpfs %[1]s && mkdir %[1]s/own %[1]s/work && "+
-		"mount -t overlay -o lowerdir=%[2]s,upperdir=%[1]s/own,workdir=%[1]s/work overlay %[2]s", t.TempDir(), dir))
+	own := t.TempDir()
+	script := "cd / && ip link set lo up && mount -t tmpfs tmpfs " + own
+	for i, folder := range []string{dir, "/etc", "/usr/local", "/var/lib", "/var/backups"} {
+		layer := fmt.Sprintf("%s/%d", own, i)
+		script += fmt.Sprintf("\nmkdir -p %[1]s/own %[1]s/work && mount -t overlay -o lowerdir=%[2]s,upperdir=%[1]s/own,workdir=%[1]s/work overlay %[2]s", layer, folder)
+	}
+	m.sh(t, script)
 	return m
 }
 
@@ -109,11 +113,11 @@ func (m *machine) start(t *testing.T, line string) *job {
 	return j
 }
 
-// end sends a signal to the newest program whose command line begins so, and waits for its end.
+// end sends a signal to the newest program in whose command line this stands, and waits for its end.
 func (m *machine) end(t *testing.T, program string, signal syscall.Signal) (line string) {
 	t.Helper()
 	for i := len(m.running) - 1; i >= 0; i-- {
-		if j := m.running[i]; strings.HasPrefix(j.line, program) {
+		if j := m.running[i]; strings.Contains(j.line, program) {
 			_ = j.cmd.Process.Signal(signal)
 			select {
 			case <-j.done:

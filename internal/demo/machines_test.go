@@ -58,11 +58,11 @@ type site struct {
 	played              string
 }
 
-// runsOn marks, in the README, a line that does not come back.
-const runsOn = "# runs on"
+// service is a line that has systemd start one of the three programs.
+var service = regexp.MustCompile(`^systemctl (?:enable --now|start) (dongthanh-(streamer|relay|client))$`)
 
-// follow does on m what the README says under a heading, as its reader would: a line that runs on gets a terminal of
-// its own, a token is typed where DT1.… stands, a password where one is asked for.
+// follow does on m what the README says under a heading, as its reader would: a token is typed where DT1.… stands, a
+// password where one is asked for. No systemd runs here; what it would start is started as its unit says.
 func (s *site) follow(t *testing.T, m *machine, heading string) {
 	t.Helper()
 	script, ok := s.blocks[heading]
@@ -90,10 +90,10 @@ func (s *site) follow(t *testing.T, m *machine, heading string) {
 			line = strings.Replace(line, "DT1.…", s.tokens[0], 1)
 			s.tokens = s.tokens[1:]
 		}
-		if command, ok := strings.CutSuffix(strings.TrimSpace(line), runsOn); ok {
+		if unit := service.FindStringSubmatch(strings.TrimSpace(line)); unit != nil {
 			flush()
-			m.start(t, strings.TrimSpace(command))
-			m.ready(t, adminOf(t, command))
+			m.start(t, asUnit(t, m, unit[1]))
+			m.ready(t, adminPorts[unit[2]])
 			continue
 		}
 		step.WriteString(line)
@@ -101,16 +101,23 @@ func (s *site) follow(t *testing.T, m *machine, heading string) {
 	flush()
 }
 
-// adminOf is where a program's administration listens when its configuration leaves that to the default.
-func adminOf(t *testing.T, command string) int {
+// adminPorts are where administration listens when a configuration leaves that to the default.
+var adminPorts = map[string]int{"streamer": 9089, "relay": 9090, "client": 9091}
+
+// asUnit is the command by which systemd would start a unit.
+func asUnit(t *testing.T, m *machine, name string) string {
 	t.Helper()
-	for program, port := range map[string]int{"streamer": 9089, "relay": 9090, "client": 9091} {
-		if strings.Contains(strings.Fields(command)[0], program) {
-			return port
+	unit := m.sh(t, "cat /etc/systemd/system/"+name+".service")
+	value := func(key string) string {
+		_, rest, ok := strings.Cut(unit, "\n"+key+"=")
+		if !ok {
+			t.Fatalf("%s has no %s", name, key)
 		}
+		line, _, _ := strings.Cut(rest, "\n")
+		return line
 	}
-	t.Fatalf("%q is none of the three programs", command)
-	return 0
+	user := value("User") // setpriv becomes the program, as systemd does; runuser would stand before it
+	return "setpriv --reuid " + user + " --regid " + value("Group") + " --init-groups -- " + value("ExecStart")
 }
 
 // TestTwoMachines does what the README's chapter says on two machines, and then what happens to them in a year.
@@ -160,6 +167,11 @@ func newSite(t *testing.T) *site {
 	t.Helper()
 	root := repository(t)
 	s := &site{blocks: map[string]string{}, played: t.TempDir()}
+	for folder, mode := range map[string]os.FileMode{filepath.Dir(s.played): 0o755, s.played: 0o777} { // another user writes there
+		if err := os.Chmod(folder, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, b := range readme(t) {
 		s.blocks[b.heading] += strings.ReplaceAll(b.script, "192.0.2.10", "198.51.100.10")
 	}
@@ -184,8 +196,6 @@ END`)
 		case strings.Contains(b.heading, "server"):
 			s.follow(t, s.server, b.heading)
 		case strings.Contains(b.heading, "pole"):
-			s.server.sh(t, "cp bin/client "+s.played) // as the chapter says in words
-			s.box.sh(t, "mkdir -p bin && cp "+s.played+"/client bin")
 			s.follow(t, s.box, b.heading)
 		}
 	}
@@ -195,7 +205,7 @@ END`)
 // machine is a program that calls the API on the server itself, with a token that the chapter's own command has made.
 func (s *site) machine(t *testing.T) caller {
 	t.Helper()
-	out := s.server.sh(t, "bin/streamer token add --kind api --name thử --role officer --zone 31 --config server/streamer.yaml")
+	out := s.server.sh(t, "runuser -u dongthanh -- streamer token add --kind api --name thử --role officer --zone 31 --config /etc/dongthanh/streamer.yaml")
 	token := regexp.MustCompile(`dt_[A-Za-z0-9]+`).FindString(out)
 	if token == "" {
 		t.Fatalf("no token in %q", out)
@@ -245,7 +255,7 @@ func (s *site) testRebinding(t *testing.T, m caller, id string) {
 func (s *site) testRestart(t *testing.T, m caller, id string, on *machine, program string) {
 	line := on.end(t, "bin/"+program, syscall.SIGKILL)
 	on.start(t, line)
-	on.ready(t, adminOf(t, line))
+	on.ready(t, adminPorts[program])
 	eventually(t, 20*time.Second, "the loudspeaker hears", func() bool { return m.session(t, id).Listeners.Hearing == 1 })
 	began := time.Now()
 	<-time.After(2 * time.Second)
@@ -257,7 +267,7 @@ func (s *site) testRestart(t *testing.T, m caller, id string, on *machine, progr
 func (s *site) testLostDisk(t *testing.T) {
 	s.follow(t, s.server, "Keep a backup")
 	s.server.end(t, "bin/streamer", syscall.SIGKILL)
-	s.server.sh(t, "rm -rf var/streamer")
+	s.server.sh(t, "rm -rf /var/lib/dongthanh/streamer/* /var/lib/dongthanh/streamer/.[!.]*")
 	s.follow(t, s.server, "Restore it")
 	m := s.machine(t)
 	id := s.speak(t, m, 900, 30)
