@@ -25,13 +25,14 @@ const maxOrders = 16
 type orders struct {
 	queue chan control.Order
 	count *prometheus.CounterVec
+	save  func(settings, string) error // to a folder; the disk may be slow
 
-	mu   sync.Mutex // guards kept
+	mu   sync.Mutex // guards kept; never held while the disk works, since reports ask for it
 	kept settings
 }
 
 func newOrders(kept settings, reg prometheus.Registerer) (*orders, error) {
-	o := &orders{queue: make(chan control.Order, maxOrders), kept: kept}
+	o := &orders{queue: make(chan control.Order, maxOrders), save: settings.save, kept: kept}
 	o.count = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "dongthanh_client_orders_total", Help: "Orders to this loudspeaker, by what became of each.",
 	}, []string{"result"})
@@ -112,7 +113,7 @@ func (l *Loudspeaker) takeOrders(ctx context.Context) {
 	}
 }
 
-// carryOut judges one order and carries it out. Its number is on the disk before anything is done, so that it is done
+// carryOut judges one order and carries it out; takeOrders alone calls it. Its number is on the disk before anything is done, so that it is done
 // once; a disk that fails is no reason to disobey.
 func (l *Loudspeaker) carryOut(m control.Order) error {
 	if err := l.trust.AddIssuer(m.Issuer); err != nil {
@@ -122,19 +123,19 @@ func (l *Loudspeaker) carryOut(m control.Order) error {
 	if err != nil {
 		return err
 	}
-	l.orders.mu.Lock()
-	defer l.orders.mu.Unlock()
-	if o.Number <= l.orders.kept.Number {
+	kept := l.orders.get() // nobody else changes it
+	if o.Number <= kept.Number {
 		l.untold.Store(true) // the streamer has lost its count, perhaps
-		return fmt.Errorf("order %d: %w: %d was taken", o.Number, errReplayed, l.orders.kept.Number)
+		return fmt.Errorf("order %d: %w: %d was taken", o.Number, errReplayed, kept.Number)
 	}
-	l.orders.kept.Number = o.Number
+	kept.Number = o.Number
 	if o.Volume != nil {
-		l.orders.kept.Volume = *o.Volume
+		kept.Volume = *o.Volume
 	}
-	if err := l.orders.kept.save(l.options.Dir); err != nil {
+	if err := l.orders.save(kept, l.options.Dir); err != nil {
 		l.log.Error("an order is carried out, and forgotten at the next start", "error", err)
 	}
+	l.orders.set(kept)
 	if o.Volume != nil && l.volume.Swap(*o.Volume) != *o.Volume {
 		l.log.Info("volume set by order", "decibels", float64(*o.Volume)/100)
 	}
@@ -148,10 +149,20 @@ func (l *Loudspeaker) carryOut(m control.Order) error {
 
 // setting returns what a report tells of this loudspeaker's settings.
 func (l *Loudspeaker) setting() (volume *int32, number uint64) {
-	l.orders.mu.Lock()
-	defer l.orders.mu.Unlock()
-	v := l.orders.kept.Volume
-	return &v, l.orders.kept.Number
+	kept := l.orders.get()
+	return &kept.Volume, kept.Number
+}
+
+func (o *orders) get() settings {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.kept
+}
+
+func (o *orders) set(kept settings) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.kept = kept
 }
 
 // tell reports the settings, if the streamer is to be told and there is a way to it. Unlike the reports of what is heard

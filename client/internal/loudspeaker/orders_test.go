@@ -283,3 +283,30 @@ func TestQueueOfOrders(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// TestOrderOnADiskThatHangs: reports, and with them all that watch does, do not wait for the disk.
+func TestOrderOnADiskThatHangs(t *testing.T) {
+	d := newDesk(t, false)
+	inside, free, done := make(chan struct{}), make(chan struct{}), make(chan error)
+	d.orders.save = func(settings, string) error { close(inside); <-free; return nil }
+	order := d.sign(setTo("desk", 100, -600))
+	go func() {
+		done <- d.carryOut(control.Order{Node: "desk", Order: order, Issuer: d.issuer.Certificate.Raw})
+	}()
+	<-inside
+	if d.orders.mu.TryLock() {
+		d.orders.mu.Unlock()
+		if v, n := d.setting(); *v != 0 || n != 0 {
+			t.Errorf("an order that may be forgotten is told as taken: %d, number %d", *v, n)
+		}
+	} else {
+		t.Error("a report waits for the disk")
+	}
+	close(free)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if v, n := d.setting(); *v != -600 || n != 100 {
+		t.Errorf("afterwards: %d, number %d", *v, n)
+	}
+}

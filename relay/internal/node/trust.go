@@ -19,9 +19,10 @@ import (
 // revokedFile keeps the revocations across a restart: a stolen box must not come back because the power went.
 const revokedFile = "revoked.json"
 
-// outcasts are the nodes that this relay must not serve. Safe for concurrent use.
+// outcasts are the nodes that this relay must not serve. Safe for concurrent use, but for take, which has one caller. has
+// and list never wait for the disk: the fan-out asks them with its lock held.
 type outcasts struct {
-	dir string
+	write func(raw []byte) error // keeps the file
 
 	mu   sync.RWMutex // guards all below
 	ids  map[string]bool
@@ -31,7 +32,7 @@ type outcasts struct {
 // openOutcasts reads those of the last run. A file that cannot be read, or objects that do not hold, are left out: the
 // upstream tells them again.
 func openOutcasts(dir string, roots *identity.Roots) (*outcasts, error) {
-	o := &outcasts{dir: dir, ids: map[string]bool{}}
+	o := &outcasts{write: func(raw []byte) error { return identity.WriteFile(dir, revokedFile, raw) }, ids: map[string]bool{}}
 	raw, err := os.ReadFile(filepath.Join(dir, revokedFile))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return o, fmt.Errorf("read revocations: %w", err)
@@ -69,18 +70,18 @@ func (o *outcasts) add(r cluster.Revocation) (fresh bool) {
 // take takes verified revocations in and stores them; fresh are those that say anything new.
 func (o *outcasts) take(list []cluster.Revocation) (fresh []cluster.Revocation, err error) {
 	o.mu.Lock()
-	defer o.mu.Unlock()
 	for _, r := range list {
 		if len(o.ids) < maxOutcasts && o.add(r) {
 			fresh = append(fresh, r)
 		}
 	}
+	o.mu.Unlock()
 	if len(fresh) == 0 {
 		return nil, nil
 	}
-	raw, err := json.Marshal(o.kept)
+	raw, err := json.Marshal(o.list())
 	if err == nil {
-		err = identity.WriteFile(o.dir, revokedFile, raw)
+		err = o.write(raw)
 	}
 	if err != nil {
 		err = fmt.Errorf("keep revocations (they hold until a restart): %w", err)

@@ -3,7 +3,9 @@ package node
 import (
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"dongthanh/internal/cluster"
@@ -55,4 +57,25 @@ func TestOutcastsOutliveARestart(t *testing.T) {
 	if o, err := openOutcasts(dir, roots); err == nil || o == nil || o.has("stolen") {
 		t.Errorf("a damaged file: %v", err)
 	}
+}
+
+// TestDiskThatHangs: whoever asks who is out, which the fan-out does with its lock held, never waits for the disk.
+func TestDiskThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		free := make(chan struct{})
+		o := &outcasts{write: func([]byte) error { <-free; return nil }, ids: map[string]bool{}}
+		var taking sync.WaitGroup
+		taking.Go(func() { _, _ = o.take([]cluster.Revocation{{Nodes: []string{"stolen"}}}) })
+		synctest.Wait() // it is inside write
+		if !o.mu.TryRLock() {
+			t.Error("who is out cannot be asked while the disk hangs")
+		} else {
+			o.mu.RUnlock()
+			if !o.has("stolen") || len(o.list()) != 1 {
+				t.Error("a revocation does not hold before it is on the disk")
+			}
+		}
+		close(free)
+		taking.Wait()
+	})
 }
