@@ -90,6 +90,7 @@ func (l *Loudspeaker) fill(b device.Block) {
 	}
 	l.finish(b.PCM)
 	l.show()
+	l.asked.Store(int64(b.Now))
 	if len(b.PCM) > 0 {
 		l.filled.Store(int64(b.Now))
 	}

@@ -93,7 +93,8 @@ type Loudspeaker struct {
 	delay   atomic.Int64     // ns, of what sounds or sounded last
 	fault   atomic.Int64     // ns
 	stretch atomic.Uint64    // bits of a float64
-	filled  atomic.Int64     // mediaclock.Local of the newest block
+	filled  atomic.Int64     // mediaclock.Local of the newest block with sound
+	asked   atomic.Int64     // the same of any block
 	asks    chan ask
 	picture picture
 	changed chan struct{} // capacity 1: somebody started or ceased to sound

@@ -41,12 +41,13 @@ func (l *Loudspeaker) watch(ctx context.Context) {
 	}
 }
 
-// deviceHangs is how long a device that has asked for sound may ask for none. One whose card is away asks on.
+// deviceHangs is how long a device that has asked once may be silent. One whose card is away asks on, for blocks without
+// sound: to start the program anew would bring no card back.
 const deviceHangs = 5 * time.Second
 
 // beat says that this loop comes to its turn, and the device's too.
 func (l *Loudspeaker) beat() {
-	last := mediaclock.Local(l.filled.Load())
+	last := mediaclock.Local(l.asked.Load())
 	if l.options.Beat != nil && (last == 0 || l.options.Clock.Now().Sub(last) < deviceHangs) {
 		l.options.Beat()
 	}

@@ -81,6 +81,26 @@ func TestDeviceThatHangs(t *testing.T) {
 	}
 }
 
+// TestBeat: the watchdog is fed while a card that has played is away, and not while the device hangs.
+func TestBeat(t *testing.T) {
+	d := newDesk(t, true)
+	beats := 0
+	d.options.Beat = func() { beats++ }
+	beat := func() int { before := beats; d.beat(); return beats - before }
+	now := d.clock.Now()
+	if beat() != 1 {
+		t.Error("no beat before the device has asked at all")
+	}
+	d.fill(device.Block{PCM: make([]int16, 480), Now: now.Add(-20 * time.Second)})
+	if beat() != 0 {
+		t.Error("a device that has not asked for 20 s feeds the watchdog")
+	}
+	d.fill(device.Block{First: 480, Now: now}) // its card was pulled out, and it lets time pass
+	if beat() != 1 {
+		t.Error("a card that is away has the program started anew")
+	}
+}
+
 // mute is a device that plays nothing.
 type mute struct{ err error }
 
