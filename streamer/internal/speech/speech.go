@@ -92,24 +92,30 @@ func (s *Speaker) run(ctx context.Context, words string) ([]byte, error) {
 	cmd.WaitDelay = time.Second
 	cmd.Stdin = strings.NewReader(words)
 	var sound, said limited
-	sound.most, said.most = most, 1<<10
+	sound.most, said.most, said.cut = most, 1<<10, true
 	cmd.Stdout, cmd.Stderr = &sound, &said
 	if err := cmd.Run(); err != nil {
-		s.log.Warn("espeak-ng failed", "error", err, "said", said.String())
+		s.log.Warn("espeak-ng failed", "error", err, "said", said.kept.String())
 		return nil, errors.Join(err, context.Cause(ctx))
 	}
-	return sound.Bytes(), nil
+	return sound.kept.Bytes(), nil
 }
 
-// limited keeps so many bytes of what is written to it and refuses more.
+// limited keeps so many bytes of what is written to it and refuses more. The buffer is not embedded: io.Copy would find
+// its ReadFrom and pass Write by.
 type limited struct {
-	bytes.Buffer
+	kept bytes.Buffer
 	most int
+	cut  bool // more is dropped instead
 }
 
 func (l *limited) Write(p []byte) (int, error) {
-	if l.Len()+len(p) > l.most {
+	if rest := l.most - l.kept.Len(); len(p) > rest {
+		if l.cut {
+			_, _ = l.kept.Write(p[:rest]) // a buffer takes all
+			return len(p), nil
+		}
 		return 0, fmt.Errorf("more than %d bytes", l.most)
 	}
-	return l.Buffer.Write(p)
+	return l.kept.Write(p)
 }

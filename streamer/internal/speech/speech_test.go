@@ -3,9 +3,12 @@ package speech
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"math"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -99,5 +102,27 @@ func TestSpeakHostile(t *testing.T) {
 			t.Errorf("%q: %v", text, err)
 		}
 		cancel()
+	}
+}
+
+// TestSpeakTooMuch: a program that makes more sound than any text has is cut, whatever way its output comes.
+func TestSpeakTooMuch(t *testing.T) {
+	s := New(slog.New(slog.DiscardHandler))
+	s.program = filepath.Join(t.TempDir(), "endless")
+	script := fmt.Sprintf("#!/bin/sh\nhead -c %d /dev/zero\n", most+1<<20)
+	if err := os.WriteFile(s.program, []byte(script), 0o700); err != nil { // #nosec G306 -- a program
+		t.Fatal(err)
+	}
+	if wav, err := s.run(t.Context(), "xin chào"); err == nil {
+		t.Errorf("%d bytes of sound are kept, want at most %d", len(wav), most)
+	}
+	var said limited
+	said.most = 3
+	if n, err := io.Copy(&said, strings.NewReader("1234")); err == nil {
+		t.Errorf("%d bytes were copied beyond a limit of 3", n)
+	}
+	said.cut = true // of complaints the beginning is enough, and they are no reason to be silent
+	if n, err := io.Copy(&said, strings.NewReader("1234")); n != 4 || err != nil || said.kept.String() != "123" {
+		t.Errorf("%q is kept of complaints, %d, %v", said.kept.String(), n, err)
 	}
 }
