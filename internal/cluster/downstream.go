@@ -332,15 +332,16 @@ func (h *Hub) Deliver(k control.Keys) bool { return h.forward(k.Node, control.Me
 // Order passes an order down as Deliver does keys, unaltered.
 func (h *Hub) Order(o control.Order) bool { return h.forward(o.Node, control.Message{Order: &o}) }
 
-// forward sends a message towards the node that it is for.
-func (h *Hub) forward(node string, m control.Message) bool {
+// forward sends a message towards the node that it is for, and reports whether there was a way.
+func (h *Hub) forward(node string, m control.Message) (sent bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	id, ok := h.picture.Route(node)
-	if !ok || h.live[id] == nil {
-		return false
+	for _, id := range h.picture.Routes(node) {
+		if d := h.live[id]; d != nil && d.conn.Send(m) == nil {
+			sent = true
+		}
 	}
-	return h.live[id].conn.Send(m) == nil
+	return sent
 }
 
 // wall is network time in Unix milliseconds, 0 while this node does not have it.

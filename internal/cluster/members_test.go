@@ -304,6 +304,23 @@ func TestOrdersFindTheirNode(t *testing.T) {
 	}
 }
 
+// TestNobodyIsCutOffByAWord: a relay that says of another's loudspeaker that it were its own does not keep keys, orders
+// and certificates from it.
+func TestNobodyIsCutOffByAWord(t *testing.T) {
+	b := newBed(t, nil)
+	honest, liar := b.relay("r2"), b.relay("r1")
+	honest.say(control.Message{Changes: &control.Changes{Full: true, Members: []control.Member{member("c", "r2", "31/2")}}})
+	b.up.sees(t, "r1@hub", "r2@hub", "c@r2")
+	liar.say(control.Message{Changes: &control.Changes{Full: true, Members: []control.Member{member("c", "r1", "31/2")}}})
+	b.up.sees(t, "r1@hub", "r2@hub", "c@r1", "c@r2")
+	if !b.Deliver(control.Keys{Node: "c", Envelopes: [][]byte{{1}}, Issuer: []byte{1}}) {
+		t.Error("Deliver = false")
+	}
+	honest.wait("keys for c", func() bool {
+		return honest.message(func(m control.Message) bool { return m.Keys != nil && m.Keys.Node == "c" }) != nil
+	})
+}
+
 func TestEnrolmentIsForwarded(t *testing.T) {
 	b := newBed(t, nil)
 	b.up.enrol = func(r control.EnrolRequest) (*control.EnrolResponse, error) {

@@ -151,13 +151,15 @@ func (p *Picture) ZonesVersion(id string) uint64 {
 	return 0
 }
 
-// Route returns the downstream by which node is best reached: it itself if it is one, else one that listens to this
-// node and under which the node is no standby. ok is false for a node that is not beneath.
-func (p *Picture) Route(node string) (id string, ok bool) {
+// Routes returns the downstreams by which node is best reached: it itself if it is one, else those that listen to this
+// node and under which the node is no standby. That is one, unless the node is on its way from one to another, or a relay
+// says of a node that it is beneath although it is not: what is for the node goes by each then, so that nobody cuts it
+// off by such a word. There is none for a node that is not beneath. In order.
+func (p *Picture) Routes(node string) (ids []string) {
 	if p.routes[node] != nil {
-		return node, true
+		return []string{node}
 	}
-	best := -1
+	best := 0
 	for _, via := range p.vias[node] {
 		for _, s := range p.union[key{node, via}] {
 			score := 0
@@ -167,12 +169,16 @@ func (p *Picture) Route(node string) (id string, ok bool) {
 			if !s.route.self.Standby {
 				score++
 			}
-			if score > best || (score == best && s.route.id < id) {
-				best, id = score, s.route.id
+			if score > best {
+				best, ids = score, nil
+			}
+			if score == best {
+				ids = append(ids, s.route.id)
 			}
 		}
 	}
-	return id, best >= 0
+	slices.Sort(ids)
+	return slices.Compact(ids)
 }
 
 // Members returns the union, one entry for each node and upstream of it, in order of node and upstream.

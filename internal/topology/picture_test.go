@@ -267,15 +267,18 @@ func TestRoute(t *testing.T) {
 	p.Apply(start, "r2", true, []Member{client("c1", "r2", "31"), client("c2", "r2", "31"), client("c3", "r2", "31")})
 	p.Apply(start, "r1", true, []Member{standby(client("c1", "r1", "31")), client("c2", "r9", "31")})
 	p.Apply(start, "r3", true, []Member{client("c4", "r3", "31")})
+	p.Join(start, relay("liar", "me"))
+	p.Apply(start, "liar", true, []Member{client("c5", "liar", "31"), client("c0", "liar", "31")})
+	p.Apply(start, "r3", false, []Member{client("c5", "r3", "31")})
 	tests := []struct{ node, want string }{
-		{"r1", "r1"}, {"c0", "c0"}, {"c4", "r3"},
+		{"r1", "r1"}, {"c0", "c0"}, {"c4", "r3"}, {"c5", "liar r3"},
 		{"c1", "r2"}, // it listens there, though r2 itself stands by here
 		{"c2", "r1"}, // listens by both; r1 listens to us
 		{"c3", "r2"}, {"c8", ""},
 	}
 	for _, tt := range tests {
-		if got, ok := p.Route(tt.node); got != tt.want || ok != (tt.want != "") {
-			t.Errorf("Route(%q) = %q, %v, want %q", tt.node, got, ok, tt.want)
+		if got := strings.Join(p.Routes(tt.node), " "); got != tt.want {
+			t.Errorf("Routes(%q) = %q, want %q", tt.node, got, tt.want)
 		}
 	}
 }
