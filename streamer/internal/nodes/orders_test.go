@@ -336,7 +336,9 @@ func TestNotesAreKept(t *testing.T) {
 		var fault error
 		var last map[string]time.Time
 		p, err := New(t.Context(), Options{
-			Log: quiet(), Enrolled: func(context.Context) ([]store.Node, error) { return nil, nil },
+			Log: quiet(), Enrolled: func(context.Context) ([]store.Node, error) {
+				return []store.Node{enrolled(store.NodeClient, "a", "31"), enrolled(store.NodeClient, "b", "31")}, nil
+			},
 			NoteSeen: func(_ context.Context, at map[string]time.Time) error {
 				writes++
 				last = at

@@ -106,8 +106,8 @@ func (t *table) expected(zones []zone.Zone) []string {
 }
 
 // change takes what the fan-out saw at now. It returns the nodes that have connected anew: that were not there before, or
-// joined where they were once more, so that what was on its way to them may be lost; and those that nobody is connected to
-// any more.
+// joined where they were once more, so that what was on its way to them may be lost; and the trusted ones that nobody is
+// connected to any more.
 func (t *table) change(c control.Changes, now time.Time) (appeared, left []string) {
 	before := t.links
 	if c.Full {
@@ -128,29 +128,31 @@ func (t *table) change(c control.Changes, now time.Time) (appeared, left []strin
 		t.links[m.Node][m.Via] = m
 	}
 	for _, m := range c.Members { // at the end, for a node may have gone one way and come by another
-		if links, ok := t.links[m.Node]; ok && len(links) == 0 {
+		if links, ok := t.links[m.Node]; ok && len(links) == 0 && t.lose(m.Node, now) {
 			left = append(left, m.Node)
-			t.lose(m.Node, now)
 		}
 	}
 	if c.Full {
 		for id := range before {
-			if len(t.links[id]) == 0 {
+			if len(t.links[id]) == 0 && t.lose(id, now) {
 				left = append(left, id)
-				t.lose(id, now)
 			}
 		}
 	}
 	return appeared, left
 }
 
-// lose forgets a node that nobody is connected to: it hears nothing.
-func (t *table) lose(id string, now time.Time) {
+// lose forgets a node that nobody is connected to: it hears nothing. Only of one that is trusted it is worth knowing when
+// that was, which lose reports: a relay can name others without end.
+func (t *table) lose(id string, now time.Time) (known bool) {
 	delete(t.links, id)
-	t.left[id] = now
+	if _, known = t.enrolled[id]; known {
+		t.left[id] = now
+	}
 	for _, a := range t.sessions {
 		a.cease(id, now)
 	}
+	return known
 }
 
 // report takes a verified report, unless it is no newer than the last, and reports whether it changed who hears what.

@@ -1,6 +1,7 @@
 package nodes
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -156,5 +157,24 @@ func TestWhoNeedsKeys(t *testing.T) {
 	}
 	if got, _ := table.change(control.Changes{Full: true, Members: up("late", "r1", false).Members}, start); got != nil {
 		t.Errorf("a repeated picture: %v need keys again", got)
+	}
+}
+
+// TestNamesWithoutEnd: a relay that names ever new nodes, and lets them go, leaves nothing behind.
+func TestNamesWithoutEnd(t *testing.T) {
+	tb := scene()
+	for i := range 1000 {
+		id := fmt.Sprint("made-up-", i)
+		tb.change(up(id, "r1", false), start)
+		if _, left := tb.change(gone(id, "r1"), start); len(left) != 0 {
+			t.Fatalf("%q is noted as seen", left)
+		}
+	}
+	tb.change(up("made-up", "r1", false), start)
+	if _, left := tb.change(control.Changes{Full: true, Members: up("b", "r1", false).Members}, start); !cmp.Equal(left, []string{"a"}) {
+		t.Errorf("after a new beginning %q are noted as seen, want a", left)
+	}
+	if len(tb.links) != 1 || len(tb.left) != 1 || len(tb.reports) != 0 {
+		t.Errorf("what is kept: %d links, %d that left, %d reports", len(tb.links), len(tb.left), len(tb.reports))
 	}
 }
