@@ -80,8 +80,9 @@ func (r *Recorder) remove(ctx context.Context, x store.Recording, now time.Time)
 	return nil
 }
 
-// mend makes whole what a crash left, and removes files whose record says that they are gone.
-func (r *Recorder) mend(ctx context.Context) error {
+// mend makes whole what a crash left in the tree of recordings, and removes files whose record says that they are gone. A
+// folder that the disk does not give is passed over: for the sake of old sound nobody must be kept from speaking.
+func (r *Recorder) mend(ctx context.Context, tree fs.FS) error {
 	kept, err := r.Records.Recordings(ctx)
 	if err != nil {
 		return err
@@ -90,9 +91,13 @@ func (r *Recorder) mend(ctx context.Context) error {
 	for _, x := range kept {
 		known[x.Session] = true
 	}
-	return fs.WalkDir(r.root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
+	return fs.WalkDir(tree, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			r.Log.Error("look through the recordings", "name", name, "error", err)
+			return fs.SkipDir
+		}
+		if d.IsDir() {
+			return nil
 		}
 		session, unfinished := strings.CutSuffix(path.Base(name), part)
 		session, ogg := strings.CutSuffix(session, extension)

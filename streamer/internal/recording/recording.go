@@ -115,7 +115,7 @@ func Open(ctx context.Context, o Options) (*Recorder, error) {
 	if r.root, err = os.OpenRoot(r.dir); err != nil {
 		return nil, fmt.Errorf("open recordings: %w", err)
 	}
-	if err = r.mend(ctx); err == nil {
+	if err = r.mend(ctx, r.root.FS()); err == nil {
 		r.metrics, err = newMetrics(o.Metrics)
 	}
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -235,6 +236,41 @@ func TestRecover(t *testing.T) {
 		if _, err := os.Stat(path); err != nil {
 			t.Errorf("what is not ours: %v", err)
 		}
+	}
+}
+
+// brokenTree has one folder that the disk does not give.
+type brokenTree struct{ fs.FS }
+
+func (b brokenTree) Open(name string) (fs.File, error) {
+	if name == "2020" {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: syscall.EIO}
+	}
+	return b.FS.Open(name)
+}
+
+// A disk that does not give a folder of old recordings keeps nobody from speaking, nor the rest from being mended.
+func TestBrokenFolder(t *testing.T) {
+	dir := t.TempDir()
+	b := newBed(t, dir)
+	defer b.end()
+	s, err := b.record(25, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name, _ := place(s.ID)
+	path := filepath.Join(dir, folder, name)
+	if err := errors.Join(os.Mkdir(filepath.Join(dir, folder, "2020"), 0o700), os.Rename(path, path+part)); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.mend(t.Context(), brokenTree{b.root.FS()}); err != nil {
+		t.Errorf("mend() = %v", err)
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Errorf("the unfinished recording in another folder: %v", err)
+	}
+	if !strings.Contains(b.log.String(), "input/output error") {
+		t.Errorf("no line in the log: %s", b.log.String())
 	}
 }
 
