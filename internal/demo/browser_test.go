@@ -129,6 +129,7 @@ func signInAs(ctx context.Context, t testing.TB, r *rig, user, password string) 
 func testBrowser(t *testing.T, r *rig) {
 	t.Run("a microphone sounds in one commune", func(t *testing.T) { testMicrophone(t, r) })
 	t.Run("a chime comes first", func(t *testing.T) { testChime(t, r) })
+	t.Run("a text and a file from the page", func(t *testing.T) { testPageSources(t, r) })
 	t.Run("the keyboard alone is enough", func(t *testing.T) { testKeyboard(t, r) })
 	t.Run("a refused microphone is explained", func(t *testing.T) { testRefusedMicrophone(t, r) })
 	t.Run("a lost microphone comes back", func(t *testing.T) { testReconnect(t, r) })

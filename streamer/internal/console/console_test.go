@@ -211,6 +211,37 @@ func TestLivePage(t *testing.T) {
 	}
 }
 
+// TestLivePageOffersEverySource: the microphone is chosen, and what the others need is there under its name.
+func TestLivePageOffersEverySource(t *testing.T) {
+	v := newRig(t, false).signedIn("canbo")
+	for language, names := range map[string][3]string{
+		"vi": {"Micrô", "Đọc văn bản", "Tệp âm thanh"}, "en": {"Microphone", "Read a text aloud", "Sound file"},
+	} {
+		v.post("/language", url.Values{"to": {language}})
+		a := v.get("/live")
+		for i, kind := range []string{"browser", "tts", "file"} {
+			n := a.named("input", names[i])
+			if n == nil || attr(n, "type") != "radio" || attr(n, "name") != "source" || attr(n, "value") != kind {
+				t.Errorf("%s: no one choice named %q of the source %s", language, names[i], kind)
+			}
+			if _, on := attribute(n, "checked"); on != (kind == "browser") {
+				t.Errorf("%s: the source %s is chosen: %t", language, kind, on)
+			}
+			for _, box := range a.all("div", func(n *html.Node) bool { return attr(n, "data-source") == kind }) {
+				if _, hidden := attribute(box, "hidden"); hidden != (kind != "browser") {
+					t.Errorf("%s: the fields of %s are hidden: %t", language, kind, hidden)
+				}
+			}
+		}
+		if n := a.byID("text"); n == nil || a.name(n) == "" || attr(n, "maxlength") != "10000" {
+			t.Errorf("%s: no box for the text, named and bounded as the server bounds it", language)
+		}
+		if n := a.byID("file"); a.name(n) == "" || attr(n, "data-most") != "209715200" {
+			t.Errorf("%s: no choice of a file, named and bounded as the server bounds it", language)
+		}
+	}
+}
+
 func TestLivePageOfEachRole(t *testing.T) {
 	r := newRig(t, false)
 	for _, c := range []struct {
@@ -361,6 +392,10 @@ func TestSessionsPage(t *testing.T) {
 	}
 	if !slices.Equal(rows, want) {
 		t.Errorf("rows\n%s\nwant\n%s", strings.Join(rows, "\n"), strings.Join(want, "\n"))
+	}
+	r.add("Toàn thành phố", "stop", 6, "31")
+	if a := r.signedIn("xa").get("/sessions"); !strings.Contains(a.body, "Toàn thành phố") {
+		t.Error("an official of a commune is not shown what sounded there from above")
 	}
 	if a := r.signedIn("xa").get("/sessions"); strings.Contains(a.body, "Tiên Lãng") {
 		t.Error("an official of one commune is shown the sessions of another")

@@ -3,10 +3,13 @@ package console
 import (
 	"context"
 	"net/http"
+	"strconv"
 
 	"dongthanh/internal/signed"
 	"dongthanh/internal/zone"
 	"dongthanh/streamer/internal/accounts"
+	"dongthanh/streamer/internal/library"
+	"dongthanh/streamer/internal/speech"
 	"dongthanh/streamer/internal/store"
 	"dongthanh/streamer/internal/voice"
 )
@@ -32,7 +35,12 @@ type liveBody struct {
 	Within   zone.Zone // where the person acts
 
 	ChimeSeconds float64
+	MaxText      int   // characters of a text to be read
+	MaxFile      int64 // bytes of a file
 }
+
+// MaxFileMB is MaxFile as people read it.
+func (b liveBody) MaxFileMB() string { return strconv.FormatInt(b.MaxFile>>20, 10) }
 
 // zoneBox is a zone with what lies directly beneath it.
 type zoneBox struct {
@@ -64,6 +72,7 @@ func (c *Console) zones(ctx context.Context, within zone.Zone) (liveBody, error)
 	return liveBody{
 		Zones: grow(shown, len(shown) > foldFrom), Many: len(shown) > foldFrom, Cut: len(shown) < total, Total: total,
 		MaxZones: signed.MaxZones, Within: within, ChimeSeconds: voice.ChimeFrames / 50.0,
+		MaxText: speech.MaxText, MaxFile: library.MaxBytes,
 	}, nil
 }
 

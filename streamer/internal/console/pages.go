@@ -32,7 +32,7 @@ type page struct {
 
 // scripted names the groups of texts that a page's script needs.
 var scripted = map[string][]string{
-	"live":  {"live", "mic", "air", "own", "end", "trouble", "problem", "zone", "common"},
+	"live":  {"live", "source", "mic", "air", "own", "end", "trouble", "problem", "zone", "common"},
 	"nodes": {"nodes", "node", "volume", "tone", "trouble", "problem", "common"},
 }
 

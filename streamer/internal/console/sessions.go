@@ -10,6 +10,7 @@ import (
 
 	"dongthanh/internal/zone"
 	"dongthanh/streamer/internal/accounts"
+	"dongthanh/streamer/internal/api"
 	"dongthanh/streamer/internal/store"
 )
 
@@ -71,11 +72,8 @@ func (c *Console) recent(ctx context.Context, p accounts.Principal, before strin
 				return list, before, nil
 			}
 			before = x.ID
-			for _, z := range x.Zones {
-				if p.Can(accounts.View, z) {
-					list = append(list, x)
-					break
-				}
+			if api.MaySee(p, x.Zones) {
+				list = append(list, x)
 			}
 		}
 		if len(batch) < rowsAPage {

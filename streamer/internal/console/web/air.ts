@@ -95,7 +95,7 @@ export class Air {
 
   /** ended tells how it was; of a broadcast that never sounded there is nothing to sum up. */
   ended(failed: boolean, s: Session | null): void {
-    this.turn(failed ? "failed" : "ended", t(failed ? "air.failed" : "air.stopped"), this.summary(s));
+    this.turn(failed ? "failed" : "ended", t(failed ? "air.failed" : s?.end_reason === "source_end" ? "air.done" : "air.stopped"), this.summary(s));
   }
 
   /** idle takes back what was shown. */
@@ -103,9 +103,9 @@ export class Air {
     this.turn("idle", t("air.idle"), "");
   }
 
-  /** unsure tells that the microphone is off here, and no more: the server has not said that it is silent. */
-  unsure(): void {
-    this.turn("failed", t("air.mic_off"), "");
+  /** unsure tells that the microphone, if there was one, is off here, and no more: the server has not said that it is silent. */
+  unsure(microphone: boolean): void {
+    this.turn("failed", t(microphone ? "air.mic_off" : "air.unsure"), "");
   }
 
   private summary(s: Session | null): string {

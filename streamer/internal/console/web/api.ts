@@ -40,6 +40,7 @@ export interface Session {
   ended_by: string;
   end_reason: string;
   listeners: Listeners;
+  level?: Level; // while on air; not in events
 }
 
 export interface Health {

@@ -3,14 +3,8 @@
 import { call, Level, over, Session, Trouble } from "./api";
 import { Connection } from "./connection";
 import { close } from "./microphone";
+import { begin, end, pause, Plan } from "./order";
 import { t } from "./texts";
-
-export interface Plan {
-  zones: string[];
-  priority: string;
-  title: string;
-  chime: boolean;
-}
 
 /** Link is how the sound gets to the server; of "lost", until is when (performance.now()) the session ends without it. */
 export type Link = { state: "good" | "unstable" } | { state: "lost"; until: number };
@@ -26,12 +20,10 @@ export interface Watcher {
   trouble(e: Trouble): void;
 }
 
-const stopAttempts = 4;
 const lookMS = 500;
 const pauseMS = 500; // before the second attempt to connect, and twice as long before each that follows, up to
 const longestMS = 4000;
 const patienceMS = 7000; // for an answer
-const pause = (ms: number) => new Promise<void>((done) => window.setTimeout(done, ms));
 
 /** Broadcast is used once. */
 export class Broadcast {
@@ -125,15 +117,7 @@ export class Broadcast {
   }
 
   private async ask(plan: Plan): Promise<Session> {
-    const body = { zones: plan.zones, priority: plan.priority, title: plan.title, delay: "auto", chime: plan.chime, source: { kind: "browser" } };
-    const key = { "Idempotency-Key": crypto.randomUUID?.() ?? String(Math.random()) };
-    let session: Session;
-    try {
-      session = await call<Session>("POST", "/sessions", body, key);
-    } catch (e) {
-      if (!(e instanceof Trouble) || e.kind !== "network") throw e;
-      session = await call<Session>("POST", "/sessions", body, key); // the same session, should the first have arrived
-    }
+    const session = await begin(plan, { kind: "browser" });
     this.session = session;
     if (this.done) this.abandon(); // stopped, or failed, before the answer came
     return session;
@@ -260,15 +244,7 @@ export class Broadcast {
       return null;
     }
     try {
-      for (let attempt = 1; ; attempt++) {
-        try {
-          return await call<Session>("POST", `/sessions/${this.session.id}/stop`);
-        } catch (e) {
-          if (attempt === stopAttempts || !(e instanceof Trouble) || e.kind !== "network") throw e;
-          close(this.stream);
-          await pause(700);
-        }
-      }
+      return await end(this.session.id, () => close(this.stream));
     } finally {
       this.release(true);
     }

@@ -1,9 +1,10 @@
 // The form of who may speak, and the two buttons.
 import { Equipment, Trouble } from "./api";
-import { Plan } from "./broadcast";
 import { Check } from "./check";
 import { need, setText } from "./dom";
 import { usable } from "./microphone";
+import { Plan } from "./order";
+import { SourceChoice } from "./source";
 import { t } from "./texts";
 import { names, speakers, within, ZoneTree } from "./zones";
 
@@ -13,6 +14,7 @@ const slipMS = 500; // the button that stops appears under a finger that has jus
 /** Desk is the form and its buttons, for who may speak. */
 export class Desk {
   readonly check: Check;
+  readonly source: SourceChoice;
   private readonly form = need<HTMLFormElement>("form");
   private readonly title = need<HTMLInputElement>("title");
   private readonly chime = need<HTMLInputElement>("chime");
@@ -31,6 +33,7 @@ export class Desk {
   ) {
     this.form.reset(); // what a browser restores does not fit the tree
     this.check = new Check(say);
+    this.source = new SourceChoice(this.form, () => this.check.end(), say);
     this.form.addEventListener("submit", (e) => e.preventDefault()); // Enter in the title
     this.startButton.addEventListener("click", (e) => {
       if (e.detail < 2) this.press();
@@ -80,7 +83,7 @@ export class Desk {
       return;
     }
     try {
-      usable();
+      if (this.source.sound().kind === "browser") usable();
     } catch (e) {
       this.say(e as Trouble);
       return;
@@ -136,7 +139,7 @@ export class Desk {
 
   saveDraft(): void {
     try {
-      sessionStorage.setItem(draftKey, JSON.stringify(this.plan()));
+      sessionStorage.setItem(draftKey, JSON.stringify({ ...this.plan(), source: this.source.draft() }));
     } catch {
       // then it has to be filled in again
     }
@@ -147,11 +150,12 @@ export class Desk {
       const text = sessionStorage.getItem(draftKey);
       sessionStorage.removeItem(draftKey);
       if (!text) return;
-      const d = JSON.parse(text) as Plan;
+      const d = JSON.parse(text) as Plan & { source: ReturnType<SourceChoice["draft"]> };
       this.title.value = d.title;
       this.chime.checked = d.chime;
       this.form.querySelectorAll<HTMLInputElement>("input[name=priority]").forEach((i) => (i.checked = i.value === d.priority));
       this.tree.choose(d.zones);
+      this.source.restore(d.source);
     } catch {
       // nothing is lost that cannot be filled in again
     }

@@ -8,8 +8,11 @@ import { Ear } from "./ear";
 import { listen } from "./events";
 import { allowed, fillDevices, open, usable, Wish } from "./microphone";
 import { Others } from "./others";
+import { Plan } from "./order";
 import { Own } from "./own";
+import { Playback } from "./playback";
 import { run } from "./page";
+import { Sound } from "./source";
 import { t } from "./texts";
 import { names, Zone, ZoneTree } from "./zones";
 
@@ -36,7 +39,7 @@ class Live {
   private gap = false; // the sound of the broadcast does not get through
   private nodes = new Map<string, Equipment>();
   private sessions: Session[] = [];
-  private broadcast: Broadcast | null = null;
+  private broadcast: Broadcast | Playback | null = null;
   private desk: Desk | null = null;
   private seen = false; // the broadcast of this page, among the sessions on air
   private linked = true;
@@ -121,7 +124,7 @@ class Live {
   }
 
   /** lookUp asks what became of a session that is on air no more: the news may have been lost with the link. */
-  private async lookUp(b: Broadcast): Promise<void> {
+  private async lookUp(b: Broadcast | Playback): Promise<void> {
     try {
       const s = await call<Session>("GET", `/sessions/${b.session!.id}`);
       if (over(s)) b.over(s);
@@ -141,6 +144,11 @@ class Live {
     const plan = desk.plan();
     const zones = this.tree.chosen();
     this.say("");
+    const sound = desk.source.sound(); // there, or the button would not have got this far
+    if (sound.kind !== "browser") {
+      await this.play(plan, sound, zones);
+      return;
+    }
     const chime = plan.chime ? Number(need("stage").dataset.chimeSeconds) : 0;
     this.turnOn(zones, desk.check.isOpen() ? "air.starting_hint" : "air.allow", chime);
     const b = this.newBroadcast();
@@ -159,6 +167,37 @@ class Live {
     void this.listDevices();
   }
 
+  /** play broadcasts what the server has itself. It goes on without this page, so nothing keeps anybody from leaving it. */
+  private async play(plan: Plan, sound: Sound, zones: Zone[]): Promise<void> {
+    this.air.starting(names(zones), t(sound.kind === "tts" ? "air.reading" : "air.opening"), 0);
+    need("stage").dataset.from = "server";
+    this.desk!.onAir(true);
+    const b: Playback = new Playback({
+      level: (l) => {
+        this.air.live();
+        this.air.level(l);
+      },
+      ended: (s) => this.finish(b, s, false),
+    });
+    this.adopt(b);
+    try {
+      await b.start(plan, sound);
+    } catch (e) {
+      if (this.broadcast !== b) return;
+      this.turnOff();
+      this.air.ended(true, null);
+      this.say((e as Trouble).text, e as Trouble);
+      return;
+    }
+    this.onSessions(this.sessions);
+  }
+
+  private adopt(b: Broadcast | Playback): void {
+    this.broadcast = b;
+    this.seen = false;
+    this.gap = false;
+  }
+
   private newBroadcast(): Broadcast {
     const b: Broadcast = new Broadcast({
       level: (l) => {
@@ -175,9 +214,7 @@ class Live {
       },
       trouble: (e) => this.say(e.text, e),
     });
-    this.broadcast = b;
-    this.seen = false;
-    this.gap = false;
+    this.adopt(b);
     return b;
   }
 
@@ -213,12 +250,13 @@ class Live {
 
   /** leave lets the broadcast go with the page, which may only be loaded again: one that was heard is not stopped. */
   private leave(): void {
-    if (this.air.phase() === "starting") this.broadcast?.abandon();
+    if (this.air.phase() === "starting" && this.broadcast instanceof Broadcast) this.broadcast.abandon();
     else this.broadcast?.leave();
   }
 
   private turnOn(zones: Zone[], hint: string, chime: number): void {
     this.air.starting(names(zones), t(hint), chime);
+    need("stage").dataset.from = "microphone";
     this.desk!.onAir(true);
     window.addEventListener("beforeunload", warn);
     void this.stayAwake(true);
@@ -236,7 +274,7 @@ class Live {
 
   /** stayAwake keeps a phone's screen on while on air: one that sleeps may take the microphone with it. */
   private async stayAwake(begin = false): Promise<void> {
-    if (!(begin || this.broadcast) || document.hidden || !("wakeLock" in navigator)) return;
+    if (!(begin || this.broadcast instanceof Broadcast) || document.hidden || !("wakeLock" in navigator)) return;
     try {
       this.wake = await navigator.wakeLock.request("screen");
       if (!this.broadcast && !begin) await this.wake.release();
@@ -255,31 +293,31 @@ class Live {
       this.finish(b, s, true);
     } catch (e) {
       this.finish(b, null, true);
-      this.air.unsure();
+      this.air.unsure(b instanceof Broadcast);
       const trouble = e as Trouble;
-      this.say(trouble.kind === "signed_out" ? trouble.text : t("air.stop_unsure"), trouble);
+      this.say(trouble.kind === "signed_out" ? trouble.text : t(b instanceof Broadcast ? "air.stop_unsure" : "air.stop_lost"), trouble);
     }
   }
 
   /** finish shows how a broadcast ended. */
-  private finish(b: Broadcast, s: Session | null, byUs: boolean): void {
+  private finish(b: Broadcast | Playback, s: Session | null, byUs: boolean): void {
     if (this.broadcast !== b) return;
     this.sessions = this.sessions.filter((x) => x.id !== b.session?.id);
     this.turnOff();
     this.air.ended(s?.state === "failed" && !byUs, s);
-    this.say(s && !byUs ? ending(s) : "");
+    this.say(s && !byUs ? ending(s) : "", undefined, s?.end_reason === "source_end");
   }
 
   /** listDevices fills the choice of microphones on air. */
   private async listDevices(): Promise<void> {
     const b = this.broadcast;
-    if (b && this.device) await fillDevices(this.device, b.microphone());
+    if (b instanceof Broadcast && this.device) await fillDevices(this.device, b.microphone());
   }
 
   /** choose puts the microphone that was just chosen in the place of the one that is heard. */
   private async choose(): Promise<void> {
     const b = this.broadcast;
-    if (b) await this.take(b, { ...this.desk!.check.wish(), device: this.device!.value });
+    if (b instanceof Broadcast) await this.take(b, { ...this.desk!.check.wish(), device: this.device!.value });
   }
 
   private async take(b: Broadcast, wish: Wish): Promise<boolean> {
