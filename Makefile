@@ -24,7 +24,6 @@ VERSION = $(shell git describe --tags --always --dirty 2>/dev/null || echo devel
 build: ## bin/streamer, bin/relay, bin/client and the tools
 	@$(WITH) go opus alsa -- go build -ldflags '-X dongthanh/internal/program.stamp=$(VERSION)' -o bin/ ./streamer ./relay ./client ./internal/demo ./tools/...
 
-# exec matters: only a direct child of make can tell that a signal was sent to make alone.
 # make install; package builders set DESTDIR.
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -32,6 +31,7 @@ DESTDIR ?=
 install: build ## programs, units and sample configurations; existing configurations stay
 	@PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" exec tools/install.sh
 
+# exec matters: only a direct child of make can tell that a signal was sent to make alone.
 run: build ## the whole system on this machine, in the foreground
 	@$(WITH) ffmpeg -- true || echo "make: without ffmpeg only WAV files can be uploaded" >&2
 	@$(WITH) espeak -- true || echo "make: without espeak-ng no text can be read aloud" >&2

@@ -189,7 +189,7 @@ func TestRelayStandsAlone(t *testing.T) {
 			t.Errorf("the relay reaches %s: %s; go mod why -m, or go list -deps, shows the way", path, why)
 		}
 	}
-	build := exec.Command("go", "build", "-o", filepath.Join(t.TempDir(), "relay"), "./relay")
+	build := exec.Command("go", "build", "-ldflags=-s -w", "-o", filepath.Join(t.TempDir(), "relay"), "./relay")
 	build.Dir = root
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
