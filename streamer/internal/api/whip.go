@@ -117,8 +117,8 @@ const (
 	preflightLifetime = "600" // seconds; browsers keep it no longer than two hours
 )
 
-// whipOptions tells what is taken, and answers a page's preflight (RFC 9725 §4.2). Only who is not a page learns the ICE
-// servers here; a page learns them with its answer.
+// whipOptions tells what is taken, and answers a page's preflight (RFC 9725 §4.2). Only who is not a page, and says who it
+// is, learns the ICE servers here, for they may come with a password; a page learns them with its answer.
 func (a *api) whipOptions(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Accept-Post", typeSDP)
 	a.tellOptions(w, r, whipMethods)
@@ -136,7 +136,9 @@ func (a *api) tellOptions(w http.ResponseWriter, r *http.Request, methods string
 	h := w.Header()
 	h.Set("Allow", methods)
 	if r.Header.Get("Access-Control-Request-Method") == "" {
-		a.tellServers(w)
+		if _, err := a.principal(r); err == nil {
+			a.tellServers(w)
+		}
 	} else {
 		h.Set("Access-Control-Allow-Methods", methods)
 		h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, If-Match")

@@ -161,7 +161,10 @@ func TestWHIPForPages(t *testing.T) {
 	page := b.nobody("Origin: https://trang.example", "Sec-Fetch-Site: cross-site")
 	servers := []string{"<stun:stun.example.vn>; rel=\"ice-server\"", `<turn:turn.example.vn?transport=udp>; rel="ice-server"; username="u"; credential="a\"b"; credential-type="password"`}
 
-	a := b.nobody().do("OPTIONS", at, nil).ok("OPTIONS", http.StatusOK)
+	if a := b.nobody().do("OPTIONS", at, nil).ok("OPTIONS of nobody", http.StatusOK); a.header["Link"] != nil {
+		t.Errorf("anybody learns the password of an ICE server: %v", a.header)
+	}
+	a := b.machine(accounts.Officer, "31/11296").do("OPTIONS", at, nil).ok("OPTIONS", http.StatusOK)
 	if a.header.Get("Accept-Post") != "application/sdp" || !slices.Equal(a.header["Link"], servers) || a.header.Get("Allow") == "" {
 		t.Errorf("OPTIONS: %v", a.header)
 	}
