@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"dongthanh/codec"
+	"dongthanh/internal/signed"
 	"dongthanh/streamer/internal/ingest"
 	"dongthanh/streamer/internal/library"
 	"dongthanh/streamer/internal/store"
@@ -42,7 +43,7 @@ type Radio interface {
 
 // Speaker speaks the text of a SourceSpeech.
 type Speaker interface {
-	Speak(ctx context.Context, text string) (*codec.WAVReader, error)
+	Speak(ctx context.Context, text string, urgent bool) (*codec.WAVReader, error)
 }
 
 // open opens what a request names as its source, and notes how loud a file is; nil for a microphone, which comes by
@@ -68,7 +69,7 @@ func (m *Manager) open(ctx context.Context, r *Request) (ingest.Source, error) {
 	case SourceURL:
 		return m.Radio.Open(ctx, r.URL)
 	case SourceSpeech:
-		sound, err := m.Speaker.Speak(ctx, r.Text)
+		sound, err := m.Speaker.Speak(ctx, r.Text, r.Class == signed.ClassEmergency)
 		if err != nil {
 			return nil, err
 		}

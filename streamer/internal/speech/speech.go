@@ -50,9 +50,10 @@ func New(log *slog.Logger) *Speaker {
 	return &Speaker{program: program, turns: make(chan struct{}, 1), log: log}
 }
 
-// Speak returns the sound of a text, mono at 48 kHz, whole in memory. Errors: ErrEmpty, ErrTooLong, ErrAbsent, ctx's,
+// Speak returns the sound of a text, mono at 48 kHz, whole in memory. urgent: it does not wait for its turn behind other
+// texts. Errors: ErrEmpty, ErrTooLong, ErrAbsent, ctx's,
 // or what espeak-ng said.
-func (s *Speaker) Speak(ctx context.Context, text string) (*codec.WAVReader, error) {
+func (s *Speaker) Speak(ctx context.Context, text string, urgent bool) (*codec.WAVReader, error) {
 	if utf8.RuneCountInString(text) > MaxText {
 		return nil, fmt.Errorf("%w: more than %d characters", ErrTooLong, MaxText)
 	}
@@ -60,11 +61,16 @@ func (s *Speaker) Speak(ctx context.Context, text string) (*codec.WAVReader, err
 	if words == "" {
 		return nil, ErrEmpty
 	}
-	select {
-	case s.turns <- struct{}{}:
-		defer func() { <-s.turns }()
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if !urgent {
+		select {
+		case s.turns <- struct{}{}:
+			defer func() { <-s.turns }()
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
 	}
 	wav, err := s.run(ctx, words)
 	if err != nil {

@@ -25,7 +25,7 @@ func speaker(t *testing.T) *Speaker {
 // speak returns the samples of a text.
 func speak(t *testing.T, s *Speaker, text string) []float32 {
 	t.Helper()
-	wav, err := s.Speak(t.Context(), text)
+	wav, err := s.Speak(t.Context(), text, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,12 +80,12 @@ func TestSpeakRefusals(t *testing.T) {
 		"long":    {t.Context(), strings.Repeat("a", MaxText+1), ErrTooLong},
 		"ended":   {ended, "Xin chào.", context.Canceled},
 	} {
-		if _, err := s.Speak(c.ctx, c.text); !errors.Is(err, c.want) {
+		if _, err := s.Speak(c.ctx, c.text, false); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %v", name, err, c.want)
 		}
 	}
 	s.program = "no-such-program"
-	if _, err := s.Speak(t.Context(), "Xin chào."); !errors.Is(err, ErrAbsent) {
+	if _, err := s.Speak(t.Context(), "Xin chào.", false); !errors.Is(err, ErrAbsent) {
 		t.Errorf("without the program: %v", err)
 	}
 }
@@ -98,7 +98,7 @@ func TestSpeakHostile(t *testing.T) {
 		"[[a:b]]", strings.Repeat("[[", 500), strings.Repeat("ằ\u0301", 500), "\u202e chào",
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-		if _, err := s.Speak(ctx, text); err != nil && !errors.Is(err, ErrEmpty) {
+		if _, err := s.Speak(ctx, text, false); err != nil && !errors.Is(err, ErrEmpty) {
 			t.Errorf("%q: %v", text, err)
 		}
 		cancel()
@@ -124,5 +124,19 @@ func TestSpeakTooMuch(t *testing.T) {
 	said.cut = true // of complaints the beginning is enough, and they are no reason to be silent
 	if n, err := io.Copy(&said, strings.NewReader("1234")); n != 4 || err != nil || said.kept.String() != "123" {
 		t.Errorf("%q is kept of complaints, %d, %v", said.kept.String(), n, err)
+	}
+}
+
+// TestSpeakUrgent: an emergency does not wait behind other people's long texts.
+func TestSpeakUrgent(t *testing.T) {
+	s := speaker(t)
+	s.turns <- struct{}{} // somebody else's is being spoken, and does not end
+	if _, err := s.Speak(t.Context(), "Cháy rừng.", true); err != nil {
+		t.Errorf("an urgent text: %v", err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if _, err := s.Speak(ctx, "Xin chào.", false); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("another text: %v, want it to wait", err)
 	}
 }
