@@ -1,17 +1,17 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/chromedp/chromedp"
+
+	"dongthanh/internal/testkit"
 )
 
 // Addresses of the office: the streamer stands behind a router that forwards its ports, the official outside.
@@ -23,34 +23,25 @@ const (
 )
 
 // office is three machines: a server behind a router that does DNAT, and an official's computer outside, which has no
-// route inside. They are namespaces of this machine.
+// route inside.
 type office struct {
 	dir                  string
-	server, router, desk string // names of namespaces
+	server, router, desk *machine
 }
 
 func newOffice(t *testing.T) *office {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root to make networks")
-	}
-	for _, program := range []string{"ip", "nft", "certutil"} {
-		needed(t, program)
-	}
-	o := &office{dir: t.TempDir()}
-	for name, space := range map[string]*string{"server": &o.server, "router": &o.router, "desk": &o.desk} {
-		*space = fmt.Sprintf("dt%d-%s", os.Getpid(), name)
-		host(t, "ip", "netns", "add", *space)
-		t.Cleanup(func() { host(t, "ip", "netns", "del", *space) })
-		o.in(t, *space, "ip link set lo up")
-	}
-	o.wire(t, o.server, serverInside, o.router, routerInside)
-	o.wire(t, o.desk, officialPC, o.router, routerOutside)
-	o.in(t, o.server, "ip route add default via "+routerInside)
-	o.in(t, o.router, "echo 1 > /proc/sys/net/ipv4/ip_forward")
+	needMachines(t)
+	testkit.Program(t, "certutil")
+	root := repository(t)
+	o := &office{dir: t.TempDir(), server: newMachine(t, "server", root), router: newMachine(t, "router", root), desk: newMachine(t, "desk", root)}
+	wire(t, o.server, "eth0", serverInside+"/24", o.router, "inside", routerInside+"/24")
+	wire(t, o.desk, "eth0", officialPC+"/24", o.router, "outside", routerOutside+"/24")
+	o.server.sh(t, "ip route add default via "+routerInside)
 	// Only what docs/operations.md lists is forwarded, one port under another number, and nothing is masqueraded: the server
 	// sees who comes.
-	o.in(t, o.router, `nft -f - <<'END'
+	o.router.sh(t, `echo 1 > /proc/sys/net/ipv4/ip_forward
+nft -f - <<'END'
 table ip office {
 	chain forwarded {
 		type nat hook prerouting priority dstnat;
@@ -63,83 +54,28 @@ END`)
 	return o
 }
 
-// wire joins two machines by a cable.
-func (o *office) wire(t *testing.T, a, addressA, b, addressB string) {
-	t.Helper()
-	nameA, nameB := "to-"+b[strings.LastIndex(b, "-")+1:], "to-"+a[strings.LastIndex(a, "-")+1:]
-	host(t, "ip", "link", "add", nameA, "netns", a, "type", "veth", "peer", "name", nameB, "netns", b)
-	o.in(t, a, fmt.Sprintf("ip addr add %s/24 dev %s && ip link set %s up", addressA, nameA, nameA))
-	o.in(t, b, fmt.Sprintf("ip addr add %s/24 dev %s && ip link set %s up", addressB, nameB, nameB))
-}
-
-// in runs a script on a machine.
-func (o *office) in(t *testing.T, space, script string) string {
-	t.Helper()
-	return host(t, "ip", "netns", "exec", space, "sh", "-ec", script)
-}
-
-func host(t *testing.T, name string, args ...string) string {
-	t.Helper()
-	out, err := exec.Command(name, args...).CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
-	}
-	return string(out)
-}
-
-// start runs a program of ours on a machine until the test ends.
-func (o *office) start(t *testing.T, space string, args ...string) {
-	t.Helper()
-	var log bytes.Buffer
-	cmd := exec.Command("ip", append([]string{"netns", "exec", space}, args...)...) // which becomes the program
-	cmd.Stderr = &log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		if err := cmd.Wait(); err != nil {
-			t.Errorf("%s: %v", strings.Join(args, " "), err)
-		}
-		if t.Failed() {
-			t.Logf("%s:\n%s", strings.Join(args, " "), log.String())
-		}
-	})
-}
-
 // chromium writes a script that starts Chromium on a machine, for somebody with a home of his own, where the
 // certificate authority of the file is installed if there is one.
-func (o *office) chromium(t *testing.T, space, authority string) (path string) {
+func (o *office) chromium(t *testing.T, on *machine, authority string) (path string) {
 	t.Helper()
 	home := t.TempDir()
 	if authority != "" {
-		db := filepath.Join(home, ".pki", "nssdb")
-		if err := os.MkdirAll(db, 0o700); err != nil {
-			t.Fatal(err)
-		}
-		host(t, "certutil", "-d", "sql:"+db, "-N", "--empty-password")
-		host(t, "certutil", "-d", "sql:"+db, "-A", "-t", "C,,", "-n", "dong-thanh", "-i", authority)
+		db := "sql:" + filepath.Join(home, ".pki", "nssdb")
+		must(t, "make a folder", os.MkdirAll(filepath.Join(home, ".pki", "nssdb"), 0o700))
+		on.sh(t, fmt.Sprintf("certutil -d %[1]s -N --empty-password && certutil -d %[1]s -A -t C,, -n dong-thanh -i %[2]s", db, authority))
 	}
 	path = filepath.Join(home, "chromium")
-	script := fmt.Sprintf("#!/bin/sh\nexport HOME=%s\nexec ip netns exec %s %s \"$@\"\n", home, space, needed(t, "chromium"))
-	if err := os.WriteFile(path, []byte(script), 0o700); err != nil {
-		t.Fatal(err)
-	}
+	script := fmt.Sprintf("#!/bin/sh\nexport HOME=%s\nexec nsenter -t %d -n -- %s \"$@\"\n", home, on.pid(), needed(t, "chromium"))
+	must(t, "write a script", os.WriteFile(path, []byte(script), 0o700))
 	return path
 }
 
 // TestOffice speaks from another machine, through a router, over https with the streamer's own authority.
 func TestOffice(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts three machines")
-	}
+	t.Parallel() // on machines of its own
 	o := newOffice(t)
 	bin := filepath.Join(o.dir, "bin")
-	build := exec.Command("go", "build", "-o", bin+"/", "./streamer", "./client")
-	build.Dir = filepath.Join("..", "..")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
+	o.server.sh(t, "go build -o "+bin+"/ ./streamer ./client")
 	file := func(name, text string) string {
 		path := filepath.Join(o.dir, name)
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -167,17 +103,15 @@ store: {dir: %[2]s/streamer}
 	cli("", "zone", "import", "--config", streamer, filepath.Join("..", "..", "configs", "demo", "zones.csv"))
 	cli(password+"\n", "user", "add", "--config", streamer, "--role", "officer", "--zone", "31", "canbo")
 	token := cli("", "token", "add", "--config", streamer, "--kind", "client", "--name", "Loa 1", "--zone", "31/11296/01")
-	o.start(t, o.server, filepath.Join(bin, "streamer"), "serve", "--config", streamer)
-	eventually(t, 20*time.Second, "the streamer is ready", func() bool {
-		return exec.Command("ip", "netns", "exec", o.desk, filepath.Join(bin, "client"), "enrol", "--upstream", "wss://"+routerOutside+":7443",
-			"--token", token, "--dir", filepath.Join(o.dir, "client", "store")).Run() == nil
-	})
+	o.server.start(t, bin+"/streamer serve --config "+streamer)
+	o.server.ready(t, 9089)
+	o.desk.sh(t, fmt.Sprintf("%s/client enrol --upstream wss://%s:7443 --token %s --dir %s/client/store", bin, routerOutside, token, o.dir))
 	client := file("client.yaml", fmt.Sprintf(`
 upstreams: [{control: "wss://%s:7443"}]
 store: {dir: %[2]s/client/store}
 device: {kind: file, path: %[2]s/client/played.wav}
 `, routerOutside, o.dir))
-	o.start(t, o.desk, filepath.Join(bin, "client"), "play", "--config", client)
+	o.desk.start(t, bin+"/client play --config "+client)
 
 	outside, inside := routerOutside+":8080", serverInside+":8080"
 	t.Run("a stranger is told why, and warned", func(t *testing.T) {

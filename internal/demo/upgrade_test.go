@@ -20,6 +20,7 @@ const previous = "8e17417"
 // TestUpgrade brings one machine after the other to this version, as a technician would: what runs on each stays, enrolled
 // and in sound, whatever its neighbour has, and messages that the older ones do not know harm nobody.
 func TestUpgrade(t *testing.T) {
+	t.Parallel() // on machines of its own
 	needMachines(t)
 	root := repository(t)
 	if out, err := exec.Command("git", "-C", root, "cat-file", "-e", previous+"^{commit}").CombinedOutput(); err != nil {
