@@ -15,15 +15,23 @@ func TestPanelIsForTechnicians(t *testing.T) {
 	}
 	v := r.signedIn("kythuat")
 	for language, names := range map[string][]string{
-		"vi": {"Giảm âm lượng", "Tăng âm lượng", "Phát tiếng thử", "Đóng"},
-		"en": {"Quieter", "Louder", "Sound a test tone", "Close"},
+		"vi": {"Giảm âm lượng", "Tăng âm lượng", "Phát tiếng thử", "Lưu", "Đóng", "Tên", "Địa bàn", "Tôi hiểu và muốn gỡ thiết bị này"},
+		"en": {"Quieter", "Louder", "Sound a test tone", "Save", "Close", "Name", "Place", "I understand and want to remove it"},
 	} {
 		v.post("/language", url.Values{"to": {language}})
 		a := v.get("/nodes")
-		for _, name := range names {
+		for _, name := range names[:5] {
 			if a.named("button", name) == nil {
 				t.Errorf("%s: no button %q", language, name)
 			}
+		}
+		for id, name := range map[string]string{"edit-name": names[5], "edit-zone": names[6], "remove-box": names[7]} {
+			if got := a.name(a.byID(id)); got != name {
+				t.Errorf("%s: %s is named %q, want %q", language, id, got, name)
+			}
+		}
+		if _, off := attribute(a.byID("remove-go"), "disabled"); !off {
+			t.Errorf("%s: the button to remove can be pressed before it is confirmed", language)
 		}
 		if s := a.byID("volume"); attr(s, "type") != "range" || a.name(s) == "" || attr(s, "min") != "-60" || attr(s, "max") != "0" {
 			t.Errorf("%s: the volume is no slider from -60 to 0 with a name", language)

@@ -305,7 +305,7 @@ class Live {
     this.sessions = this.sessions.filter((x) => x.id !== b.session?.id);
     this.turnOff();
     this.air.ended(s?.state === "failed" && !byUs, s);
-    this.say(s && !byUs ? ending(s) : "", undefined, s?.end_reason === "source_end");
+    this.say(s && !byUs && s.end_reason !== "source_end" ? ending(s) : ""); // the panel tells that it was played to the end
   }
 
   /** listDevices fills the choice of microphones on air. */
@@ -356,7 +356,7 @@ class Live {
 /** ending says why a session is over that this page did not stop. */
 function ending(s: Session): string {
   if (s.end_reason === "stop") return t("end.stopped_by", s.ended_by);
-  const keys = ["source_end", "source_lost", "no_sound", "no_microphone", "shutdown", "interrupted", "busy", "failed"];
+  const keys = ["source_lost", "no_sound", "no_microphone", "shutdown", "interrupted", "busy", "failed"];
   return t("end." + (keys.includes(s.end_reason) ? s.end_reason : "other"));
 }
 

@@ -22,7 +22,7 @@ class Nodes {
   private later = 0;
 
   constructor() {
-    this.panel = document.getElementById("speaker") ? new Speaker((code) => this.place(code), (id) => this.focus(id)) : null;
+    this.panel = document.getElementById("speaker") ? new Speaker(this.places, (id) => this.focus(id), (n) => this.gone(n)) : null;
     this.form.addEventListener("submit", (e) => e.preventDefault());
     this.form.addEventListener("input", () => this.draw());
     listen({
@@ -34,6 +34,7 @@ class Nodes {
       signedOut: () => {
         const link = make("a", "button", t("trouble.sign_in_link")) as HTMLAnchorElement;
         link.href = "/login?next=/nodes";
+        need("alert").className = "note bad";
         show(need("alert"), t("trouble.sign_in") + " ", link);
       },
     });
@@ -71,9 +72,19 @@ class Nodes {
     if (focused) this.focus(focused); // its row was drawn anew
   }
 
-  /** focus puts the focus on the button of a loudspeaker's row, if it is shown. */
+  /** gone takes a node off the list that was removed, and says so. */
+  private gone(n: Equipment): void {
+    this.list = this.list.filter((x) => x.id !== n.id);
+    this.draw();
+    const box = need("alert");
+    box.className = "note good";
+    show(box, t("manage.removed", n.name));
+    box.scrollIntoView({ block: "nearest" });
+  }
+
+  /** focus puts the focus on the button of a node's row, if it is shown. */
   private focus(id: string): void {
-    for (const b of need("speakers").querySelectorAll<HTMLElement>("button")) {
+    for (const b of document.querySelectorAll<HTMLElement>("button.opener")) {
       if (b.dataset.node === id) b.focus({ preventScroll: true });
     }
   }
@@ -115,7 +126,7 @@ class Nodes {
     };
     const state = make("td", "state-cell", make("span", "state " + n.state, t("node." + n.state)));
     state.dataset.label = t("nodes.state");
-    const head = make("th", "", this.panel && n.kind === "client" ? this.opener(n, this.panel) : n.name);
+    const head = make("th", "", this.panel ? this.opener(n, this.panel) : n.name);
     head.setAttribute("scope", "row");
     head.dataset.label = t("nodes.name");
     row.append(state, head);

@@ -1,6 +1,7 @@
-// The panel of one loudspeaker: what it is, how loud it plays, and a button to hear it.
+// The panel of one relay or loudspeaker: what it is, and of a loudspeaker how loud it plays and a button to hear it.
 import { call, Equipment, Trouble } from "./api";
 import { need, setText } from "./dom";
+import { Manage } from "./manage";
 import { decibels, t, timeOfDay } from "./texts";
 
 const stepDB = 1;
@@ -24,21 +25,32 @@ export class Speaker {
   private readonly slider = need<HTMLInputElement>("volume");
   private readonly said = need("speaker-said");
   private readonly toneButton = need<HTMLButtonElement>("tone");
+  private readonly manage: Manage;
   private node: Equipment | null = null;
   private wish: number | null = null; // not known to the server yet
   private sending = false;
   private later = 0;
 
-  /** closed is called with the id of the loudspeaker whose panel was closed; place names a zone. */
+  /** closed is called with the id of the node whose panel was closed, removed with one that is no more. */
   constructor(
-    private readonly place: (code: string) => string,
+    private readonly places: Record<string, string>,
     closed: (id: string) => void,
+    removed: (n: Equipment) => void,
   ) {
+    this.manage = new Manage(
+      places,
+      (text, kind) => this.say(text, kind),
+      (n) => n.id === this.node?.id && this.update([n]),
+      (n) => {
+        if (n.id === this.node?.id) this.close();
+        removed(n);
+      },
+    );
     this.slider.addEventListener("input", () => this.turn(Number(this.slider.value)));
     need("volume-down").addEventListener("click", () => this.turn(Math.round(this.wished()) - stepDB));
     need("volume-up").addEventListener("click", () => this.turn(Math.round(this.wished()) + stepDB));
     this.toneButton.addEventListener("click", () => void this.tone());
-    this.dialog.addEventListener("click", (e) => e.target === this.dialog && modal(this.dialog) && this.dialog.close()); // beside the panel
+    this.dialog.addEventListener("click", (e) => e.target === this.dialog && modal(this.dialog) && this.close()); // beside the panel
     this.dialog.addEventListener("close", () => {
       const id = this.node?.id;
       this.flush();
@@ -48,16 +60,26 @@ export class Speaker {
     if (!modal(this.dialog)) {
       this.dialog.querySelector("form")!.addEventListener("submit", (e) => {
         e.preventDefault();
-        this.dialog.removeAttribute("open");
-        this.dialog.dispatchEvent(new Event("close"));
+        this.close();
       });
     }
+  }
+
+  private close(): void {
+    if (modal(this.dialog)) {
+      this.dialog.close();
+      return;
+    }
+    this.dialog.removeAttribute("open");
+    this.dialog.dispatchEvent(new Event("close"));
   }
 
   open(n: Equipment): void {
     this.wish = null;
     this.node = n;
     this.say("");
+    need("speaker-sound").hidden = n.kind !== "client";
+    this.manage.open(n);
     this.draw();
     if (modal(this.dialog)) this.dialog.showModal();
     else this.dialog.setAttribute("open", "");
@@ -78,11 +100,12 @@ export class Speaker {
   private draw(): void {
     const n = this.node!;
     setText(need("speaker-name"), n.name);
-    setText(need("speaker-zone"), this.place(n.zone));
+    setText(need("speaker-zone"), this.places[n.zone] ?? n.zone);
     const badge = need("speaker-state");
     badge.className = "state " + n.state;
     setText(badge, t("node." + n.state));
     setText(need("speaker-since"), since(n));
+    if (n.kind !== "client") return; // the rest is about sound
     const db = this.wished();
     this.slider.value = String(db);
     this.slider.setAttribute("aria-valuetext", decibels(db));
@@ -156,5 +179,6 @@ export class Speaker {
     this.said.className = kind ? "note " + kind : "note";
     this.said.hidden = text === "";
     setText(this.said, text);
+    if (text) this.said.scrollIntoView({ block: "nearest" }); // the panel may be longer than the screen
   }
 }
