@@ -10,8 +10,14 @@ import (
 	"dongthanh/streamer/internal/store"
 )
 
-// lineOptions reads who may send to a line-in. Sound from beyond this machine that anybody on the way could forge has to
-// be meant: it takes the address of one machine, or plain, which says so; with srtp only who was given the key can send.
+// The widest networks that may send in plain RTP: a province's own (RFC 1918), a site's allocation in IPv6.
+const (
+	widest4 = 8
+	widest6 = 32
+)
+
+// lineOptions reads who may send to a line-in. Plain RTP can be forged by whoever is in the network that is named, so that
+// naming no real network is refused; with srtp only who was given the key can send.
 func lineOptions(s sourceRequest) (ingest.LineOptions, error) {
 	o := ingest.LineOptions{SRTP: s.SRTP}
 	if s.From == "" {
@@ -27,9 +33,9 @@ func lineOptions(s sourceRequest) (ingest.LineOptions, error) {
 	if ip := o.From.Addr(); err != nil || ip.Is4In6() || ip.Zone() != "" || ip.IsMulticast() || ip.IsUnspecified() && o.From.Bits() > 0 {
 		return o, problemf(http.StatusUnprocessableEntity, "from", "Địa chỉ máy gửi (from) phải là một địa chỉ IP hoặc một dải như 192.168.1.0/24.")
 	}
-	if !o.Local() && !o.SRTP && !s.Plain && !o.From.IsSingleIP() {
+	if widest := map[bool]int{true: widest4, false: widest6}[o.From.Addr().Is4()]; !o.SRTP && o.From.Bits() < widest {
 		return o, problemf(http.StatusUnprocessableEntity, "plain_rtp",
-			"RTP không mã hóa từ cả một dải địa chỉ thì máy nào trong dải cũng có thể phát. Hãy dùng \"srtp\": true, ghi đúng địa chỉ một máy gửi, hoặc ghi \"plain\": true nếu chấp nhận.")
+			"RTP không mã hóa từ dải địa chỉ rộng như vậy thì ai cũng có thể chen vào phát. Hãy dùng \"srtp\": true, hoặc ghi đúng mạng của máy gửi (dải từ /%d trở lên).", widest)
 	}
 	return o, nil
 }

@@ -46,7 +46,6 @@ type sourceRequest struct {
 	WHIP   string `json:"whip_url,omitempty"` // told only
 	From   string `json:"from,omitempty"`     // of rtp: network of the sender
 	SRTP   bool   `json:"srtp,omitempty"`     // of rtp: only with a key
-	Plain  bool   `json:"plain,omitempty"`    // of rtp: without a key, from a whole network
 	Listen string `json:"listen,omitempty"`   // told only
 	SDP    string `json:"sdp,omitempty"`      // told only
 	URL    string `json:"url,omitempty"`      // of url
