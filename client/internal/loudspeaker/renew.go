@@ -17,11 +17,12 @@ func (l *Loudspeaker) renew(m control.Certificate) {
 		return
 	}
 	changed, err := l.wallet.Renew(m.Chain, l.time())
-	if err != nil {
+	switch {
+	case err != nil && !changed: // whoever is upstream can send them without end
+		l.refused.Add(err)
+		return
+	case err != nil:
 		l.log.Error("new certificate", "error", err)
-		if !changed {
-			return
-		}
 	}
 	c := l.wallet.Credentials()
 	if changed {

@@ -2,11 +2,13 @@ package loudspeaker
 
 import (
 	"crypto/ed25519"
+	"log/slog"
 	"testing"
 	"time"
 
 	"dongthanh/internal/control"
 	"dongthanh/internal/identity"
+	"dongthanh/internal/testkit"
 	"dongthanh/internal/zone"
 )
 
@@ -81,4 +83,17 @@ func TestMovedAway(t *testing.T) {
 		}
 		return false
 	})
+}
+
+// TestCertificatesThatAreNone: a hostile upstream that sends them without end fills no log.
+func TestCertificatesThatAreNone(t *testing.T) {
+	d := newDesk(t, false)
+	var log testkit.Journal
+	d.Loudspeaker.log = slog.New(slog.NewTextHandler(&log, nil))
+	for range 100 {
+		d.renew(control.Certificate{Node: "desk", Chain: [][]byte{[]byte("x")}})
+	}
+	if n := d.refused.Total(); n != 100 || log.String() != "" || d.still.shown != 0 {
+		t.Errorf("%d are counted, shown %d times, and logged is %q", n, d.still.shown, log.String())
+	}
 }

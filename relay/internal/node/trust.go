@@ -149,11 +149,12 @@ func (n *Node) takeTrust(ctx context.Context) error {
 // renew takes a new certificate into use, upwards and downwards, from the next handshakes on.
 func (n *Node) renew(chain [][]byte) {
 	changed, err := n.wallet.Renew(chain, n.time())
-	if err != nil {
+	switch {
+	case err != nil && !changed: // whoever is upstream can send them without end
+		n.refused.Add(err)
+		return
+	case err != nil:
 		n.log.Error("new certificate", "error", err)
-		if !changed {
-			return
-		}
 	}
 	c := n.wallet.Credentials()
 	if changed {

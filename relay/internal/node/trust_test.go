@@ -1,6 +1,7 @@
 package node
 
 import (
+	"log/slog"
 	"os"
 	"path/filepath"
 	"sync"
@@ -8,10 +9,13 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"dongthanh/internal/cluster"
 	"dongthanh/internal/identity"
 	"dongthanh/internal/mediaclock"
 	"dongthanh/internal/signed"
+	"dongthanh/internal/testkit"
 )
 
 func TestOutcastsOutliveARestart(t *testing.T) {
@@ -78,4 +82,21 @@ func TestDiskThatHangs(t *testing.T) {
 		close(free)
 		taking.Wait()
 	})
+}
+
+// TestCertificatesThatAreNone: a hostile upstream that sends them without end fills no log.
+func TestCertificatesThatAreNone(t *testing.T) {
+	b := newBed(t)
+	var log testkit.Journal
+	n, err := New(b.relayConfig("r", "wss://127.0.0.1:1"), "test", slog.New(slog.NewTextHandler(&log, nil)), prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.refused.Stop() // it would say what it counts
+	for range 100 {
+		n.renew([][]byte{[]byte("x")})
+	}
+	if total := n.refused.Total(); total != 100 || log.String() != "" {
+		t.Errorf("%d are counted, and logged is %q", total, log.String())
+	}
 }
