@@ -1,6 +1,7 @@
 package device
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -30,6 +31,7 @@ type sim struct {
 	stereo   bool    // it has no mono
 	silent   bool    // it does not say that it ran dry
 	timeless bool    // it takes all at once
+	wake     int     // frames that can be written when it wakes who waits; 0: a block
 	gone     error   // of every call
 
 	buffer   int
@@ -102,12 +104,16 @@ func (s *sim) Wait(most time.Duration) error {
 		if s.pointer(); s.dry {
 			return syscall.EPIPE
 		}
-		if s.running && s.avail() >= 240 {
+		if s.running && s.avail() >= cmp.Or(s.wake, 240) {
 			break
 		}
 		s.now = s.now.Add(100 * time.Microsecond)
 	}
-	s.waits++
+	if s.waits++; s.wake > 0 && s.waits > 100_000 {
+		s.t.Fatalf("woken %d times in %v", s.waits, time.Duration(s.now))
+	} else if s.wake > 0 {
+		return s.gone
+	}
 	s.now = s.now.Add(time.Duration(s.waits*7%13) * 150 * time.Microsecond) // the process comes to its turn a little later
 	return s.gone
 }
@@ -245,6 +251,7 @@ func TestCardFollows(t *testing.T) {
 		{"with a converter behind it", sim{behind: 300}},
 		{"whose pointer moves by 5 ms", sim{grain: 240, rate: 48000 * (1 + 100e-6)}},
 		{"without mono", sim{stereo: true}},
+		{"that wakes us before a block fits", sim{wake: 90}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			b := simulate(t, &tc.sim, 30*time.Second, quiet)

@@ -61,7 +61,7 @@ func (s *stream) start(ctx context.Context) error {
 	var even settling
 	for ctx.Err() == nil {
 		s.pass(s.fill)
-		status, at, exact, err := s.look()
+		status, at, exact, err := s.look(ctx)
 		if err != nil {
 			return s.first(err)
 		}
@@ -101,7 +101,7 @@ func (s *stream) first(err error) error {
 // play asks for sound and hands it over until ctx ends (then it returns nil), the card ran dry (errDry), or fails.
 func (s *stream) play(ctx context.Context) error {
 	for ctx.Err() == nil {
-		status, at, exact, err := s.look()
+		status, at, exact, err := s.look(ctx)
 		if err == nil && exact {
 			err = s.follow(status, at)
 		}
@@ -147,8 +147,9 @@ func (s *stream) follow(status alsa.Status, at mediaclock.Local) error {
 }
 
 // look waits until something can be written, and asks the card where it is, and when it was there. exact says that the
-// two belong together.
-func (s *stream) look() (status alsa.Status, at mediaclock.Local, exact bool, err error) {
+// two belong together. Where less than a block can be written it waits for that too: half a period of a small buffer is
+// less, and libasound would wake us at once again and again.
+func (s *stream) look(ctx context.Context) (status alsa.Status, at mediaclock.Local, exact bool, err error) {
 	if err := s.pcm.Wait(look); err != nil && !dry(err) {
 		return status, 0, false, fmt.Errorf("wait: %w", err)
 	}
@@ -168,6 +169,8 @@ func (s *stream) look() (status alsa.Status, at mediaclock.Local, exact bool, er
 		err = syscall.ENODEV
 	case status.State != alsa.Running:
 		err = fmt.Errorf("stopped by itself (state %d)", status.State)
+	case status.Avail < leastBlock:
+		s.sleep(ctx, s.now().Add(mediaclock.Samples(leastBlock-max(status.Avail, 0)).Duration()))
 	}
 	return status, at, exact, err
 }
