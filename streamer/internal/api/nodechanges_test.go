@@ -32,6 +32,10 @@ func TestMoveAndRemoveNodes(t *testing.T) {
 	} {
 		c.by.do("PATCH", path, c.body).refused(c.what, c.status, c.code)
 	}
+	an.do("PATCH", path, object{"name": "Loa chợ", "volume_db": 5}).refused("half of it", 422, "volume")
+	if a := an.do("GET", path, nil).ok("all or nothing", 200); a.text("name") != "Loa đình" {
+		t.Errorf("half of a change was made: %s", a.raw)
+	}
 	an.do("PATCH", "/nodes/nobody", move("31")).refused("an unknown node", 404, "not_found")
 	b.nobody().do("DELETE", path, nil).refused("nobody", 401, "unauthenticated")
 	lan.do("DELETE", path, nil).refused("an officer", 403, "forbidden")

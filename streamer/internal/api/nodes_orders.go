@@ -8,6 +8,7 @@ import (
 	"dongthanh/internal/signed"
 	"dongthanh/streamer/internal/accounts"
 	"dongthanh/streamer/internal/nodes"
+	"dongthanh/streamer/internal/store"
 )
 
 const (
@@ -36,6 +37,11 @@ func (a *api) changeNode(w http.ResponseWriter, r *http.Request) error {
 	if body == (nodeChange{}) {
 		return problemf(http.StatusUnprocessableEntity, "no_change", "Yêu cầu không nêu điều gì cần thay đổi.")
 	}
+	if body.Volume != nil { // all or nothing
+		if err := checkVolume(n, *body.Volume); err != nil {
+			return err
+		}
+	}
 	if body.Name != nil || body.Zone != nil {
 		if err := a.moveNode(r, n, body.Name, body.Zone); err != nil {
 			return err
@@ -53,11 +59,19 @@ func (a *api) changeNode(w http.ResponseWriter, r *http.Request) error {
 	return write(w, http.StatusOK, nodeOf(n))
 }
 
+// checkVolume reports why a volume cannot be wished of a node.
+func checkVolume(n nodes.Node, db float64) error {
+	switch {
+	case !(leastVolume <= db && db <= 0):
+		return problemf(http.StatusUnprocessableEntity, "volume", "Âm lượng phải từ %g đến 0 dB.", leastVolume)
+	case n.Kind != store.NodeClient:
+		return nodes.ErrNotLoudspeaker
+	}
+	return nil
+}
+
 // turn wishes a loudspeaker's volume. One that is not connected takes it on when it is back.
 func (a *api) turn(r *http.Request, n nodes.Node, db float64) error {
-	if !(leastVolume <= db && db <= 0) {
-		return problemf(http.StatusUnprocessableEntity, "volume", "Âm lượng phải từ %g đến 0 dB.", leastVolume)
-	}
 	if err := a.Nodes.TurnTo(r.Context(), n.ID, int32(math.Round(db*100))); err != nil {
 		return err
 	}
