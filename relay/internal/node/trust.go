@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -69,22 +70,28 @@ func (o *outcasts) add(r cluster.Revocation) (fresh bool) {
 
 // take takes verified revocations in and stores them; fresh are those that say anything new.
 func (o *outcasts) take(list []cluster.Revocation) (fresh []cluster.Revocation, err error) {
+	full := false
 	o.mu.Lock()
 	for _, r := range list {
-		if len(o.ids) < maxOutcasts && o.add(r) {
+		if len(o.ids) >= maxOutcasts {
+			full = full || slices.ContainsFunc(r.Nodes, func(id string) bool { return !o.ids[id] })
+		} else if o.add(r) {
 			fresh = append(fresh, r)
 		}
 	}
 	o.mu.Unlock()
+	if full {
+		err = fmt.Errorf("over %d nodes are revoked: this relay takes no more; remove its %s and start it anew", maxOutcasts, revokedFile)
+	}
 	if len(fresh) == 0 {
-		return nil, nil
+		return nil, err
 	}
-	raw, err := json.Marshal(o.list())
-	if err == nil {
-		err = o.write(raw)
+	raw, fault := json.Marshal(o.list())
+	if fault == nil {
+		fault = o.write(raw)
 	}
-	if err != nil {
-		err = fmt.Errorf("keep revocations (they hold until a restart): %w", err)
+	if fault != nil {
+		err = errors.Join(err, fmt.Errorf("keep revocations (they hold until a restart): %w", fault))
 	}
 	return fresh, err
 }
@@ -121,11 +128,17 @@ func (n *Node) certificate(m control.Certificate, _ int) {
 
 func (n *Node) revoked(m control.Revoked, _ int) { n.post(letter{revoked: &m}) }
 
-// post queues a letter; the newest is lost when there are too many, and comes again at the next join.
+// postWait is how long an upstream's letter waits for a place: its turn comes sooner, even beside an upstream that sends
+// them without end, and a stop behind it may wait so long if the disk hangs.
+const postWait = time.Second
+
+// post queues a letter; one that finds no place in time is lost, and comes again at the next join.
 func (n *Node) post(l letter) {
+	late := time.NewTimer(postWait)
+	defer late.Stop()
 	select {
 	case n.letters <- l:
-	default:
+	case <-late.C:
 		n.refused.Add(errors.New("too many certificates and revocations at a time"))
 	}
 }

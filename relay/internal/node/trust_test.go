@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -12,7 +13,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"dongthanh/internal/cluster"
+	"dongthanh/internal/control"
 	"dongthanh/internal/identity"
+	"dongthanh/internal/logging"
 	"dongthanh/internal/mediaclock"
 	"dongthanh/internal/signed"
 	"dongthanh/internal/testkit"
@@ -98,5 +101,47 @@ func TestCertificatesThatAreNone(t *testing.T) {
 	}
 	if total := n.refused.Total(); total != 100 || log.String() != "" {
 		t.Errorf("%d are counted, and logged is %q", total, log.String())
+	}
+}
+
+// TestLettersBesideAFlood: what one upstream tells is not lost because another one sends without end.
+func TestLettersBesideAFlood(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &Node{letters: make(chan letter, 1), refused: logging.NewDumper(slog.New(slog.DiscardHandler), "x", time.Now)}
+		defer n.refused.Stop()
+		n.revoked(control.Revoked{Issuer: []byte("flood")}, 0)
+		var posting sync.WaitGroup
+		posting.Go(func() { n.revoked(control.Revoked{Issuer: []byte("true")}, 1) })
+		synctest.Wait()
+		<-n.letters
+		posting.Wait()
+		select {
+		case l := <-n.letters:
+			if string(l.revoked.Issuer) != "true" {
+				t.Errorf("the letter is %q", l.revoked.Issuer)
+			}
+		default:
+			t.Error("the letter of the other upstream is lost")
+		}
+		n.post(letter{})
+		began := time.Now()
+		n.post(letter{}) // nobody opens any: the disk hangs
+		if d := time.Since(began); d != postWait || n.refused.Total() != 1 {
+			t.Errorf("a letter without a place holds its upstream up for %v, %d are counted", d, n.refused.Total())
+		}
+	})
+}
+
+// TestTooManyOutcasts: what is not taken is told.
+func TestTooManyOutcasts(t *testing.T) {
+	o := &outcasts{write: func([]byte) error { return nil }, ids: map[string]bool{}}
+	for i := range maxOutcasts {
+		o.ids[strconv.Itoa(i)] = true
+	}
+	if _, err := o.take([]cluster.Revocation{{Nodes: []string{"7"}}}); err != nil {
+		t.Errorf("one that is known: %v", err)
+	}
+	if fresh, err := o.take([]cluster.Revocation{{Nodes: []string{"stolen"}}}); err == nil || len(fresh) != 0 {
+		t.Errorf("one more: %d, %v", len(fresh), err)
 	}
 }
