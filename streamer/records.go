@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"dongthanh/internal/identity"
 	"dongthanh/internal/zone"
 	"dongthanh/streamer/internal/store"
 )
@@ -29,6 +30,11 @@ func (r registry) Remove(ctx context.Context, id string) error {
 		return err
 	}
 	return r.refresh(ctx)
+}
+
+// AddToken makes an enrolment token (issuer.AddToken).
+func (r registry) AddToken(ctx context.Context, kind identity.Kind, name string, z zone.Zone, ttl time.Duration, by string) (text, id string, err error) {
+	return r.issuer.AddToken(ctx, kind, name, z, ttl, by)
 }
 
 // refresh has the parts read the nodes on record anew: who is revoked is cut here and at every relay, who was moved gets

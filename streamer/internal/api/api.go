@@ -66,6 +66,7 @@ func New(o Options) http.Handler {
 	handle("PATCH /api/v1/nodes/{id}", a.signedIn(a.changeNode))
 	handle("POST /api/v1/nodes/{id}/tone", a.signedIn(a.tone))
 	handle("DELETE /api/v1/nodes/{id}", a.signedIn(a.removeNode))
+	handle("POST /api/v1/tokens", a.signedIn(a.addToken))
 	handle("POST /api/v1/audio", a.signedIn(a.upload))
 	handle("POST /api/v1/sessions", a.signedIn(a.start))
 	handle("GET /api/v1/sessions", a.signedIn(a.sessions))

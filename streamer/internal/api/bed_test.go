@@ -170,6 +170,10 @@ func (r registry) Remove(ctx context.Context, id string) error {
 	return errors.Join(r.issuer.Revoke(ctx, id), r.picture.Refresh(ctx))
 }
 
+func (r registry) AddToken(ctx context.Context, kind identity.Kind, name string, z zone.Zone, ttl time.Duration, by string) (text, id string, err error) {
+	return r.issuer.AddToken(ctx, kind, name, z, ttl, by)
+}
+
 func (b *bed) must(err error) {
 	b.t.Helper()
 	if err != nil {

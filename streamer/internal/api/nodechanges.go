@@ -4,7 +4,9 @@ import (
 	"context"
 	"net/http"
 	"strings"
+	"time"
 
+	"dongthanh/internal/identity"
 	"dongthanh/internal/zone"
 	"dongthanh/streamer/internal/accounts"
 	"dongthanh/streamer/internal/nodes"
@@ -15,6 +17,8 @@ import (
 type Registry interface {
 	Move(ctx context.Context, id string, z zone.Zone, name string) (store.Node, error)
 	Remove(ctx context.Context, id string) error
+	// AddToken makes an enrolment token (issuer.AddToken).
+	AddToken(ctx context.Context, kind identity.Kind, name string, z zone.Zone, ttl time.Duration, by string) (text, id string, err error)
 }
 
 // moveNode gives a node another name and zone where they are not nil; who asks must manage the new zone too.
@@ -22,13 +26,13 @@ func (a *api) moveNode(r *http.Request, n nodes.Node, newName, newZone *string) 
 	name, place := n.Name, n.Zone
 	if newName != nil {
 		if name = strings.TrimSpace(*newName); name == "" {
-			return problemf(http.StatusUnprocessableEntity, "invalid", "Hãy đặt tên cho thiết bị.")
+			return errNoName
 		}
 	}
 	if newZone != nil {
 		var err error
 		if place, err = zone.Parse(*newZone); err != nil {
-			return problemf(http.StatusUnprocessableEntity, "unknown_zone", "Địa bàn không có trong hệ thống.")
+			return errNoZone
 		}
 		if !who(r).Can(accounts.ManageNodes, place) {
 			return errForbidden

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 
+	"dongthanh/internal/identity"
 	"dongthanh/streamer/internal/accounts"
 	"dongthanh/streamer/internal/ingest"
 	"dongthanh/streamer/internal/library"
@@ -167,8 +168,8 @@ func translateStore(err error) *problem {
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return problemf(http.StatusNotFound, "not_found", "Không tìm thấy.")
-	case errors.Is(err, store.ErrUnknownZone):
-		return problemf(http.StatusUnprocessableEntity, "unknown_zone", "Địa bàn không có trong hệ thống.")
+	case errors.Is(err, store.ErrUnknownZone), errors.Is(err, identity.ErrScope):
+		return errNoZone
 	case errors.Is(err, store.ErrConflict):
 		return problemf(http.StatusConflict, "conflict", "Yêu cầu trái với dữ liệu đã có.")
 	case errors.Is(err, store.ErrInvalid):

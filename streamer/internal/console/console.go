@@ -80,7 +80,13 @@ func New(o Options) *Console {
 	mux.HandleFunc("GET /sessions/{id}", c.signedIn(c.session))
 	mux.Handle("GET /assets/", c.assets)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		c.render(w, r, http.StatusNotFound, "fault", page{Title: "fault.lost", Body: "fault.lost_hint"})
+		p := page{Title: "fault.lost", Body: "fault.lost_hint"}
+		if who, ok := c.who(r); ok {
+			p.Who = &who // with the pages to choose from
+		} else {
+			p.Body = "fault.lost_out"
+		}
+		c.render(w, r, http.StatusNotFound, "fault", p)
 	})
 	c.Handler = mux
 	return c

@@ -451,6 +451,9 @@ func TestAssets(t *testing.T) {
 }
 
 func TestUnknownPage(t *testing.T) {
+	if a := newRig(t, false).signedIn("canbo").get("/none"); a.status != http.StatusNotFound || a.named("a", "Nhật ký phát") == nil {
+		t.Errorf("an unknown page = %d, and it has not the pages to choose from that it speaks of", a.status)
+	}
 	a := newRig(t, false).visitor().get("/<script>alert(1)</script>")
 	if a.status != http.StatusNotFound || text(a.all("h1", nil)[0]) != "Không có trang này" || strings.Contains(a.body, "alert(1)") {
 		t.Errorf("an unknown page = %d %q", a.status, text(a.all("h1", nil)[0]))

@@ -28,6 +28,7 @@ var inEnglish = texts{
 	"fault.ours_hint": "The system has a fault. Try again; if it goes on, call a technician.",
 	"fault.lost":      "No such page",
 	"fault.lost_hint": "There is nothing at this address. Choose a page above.",
+	"fault.lost_out":  "There is no such address in this system.",
 	"fault.home":      "To the live page",
 
 	"live.title":          "Live broadcast",
@@ -90,7 +91,7 @@ var inEnglish = texts{
 
 	"zone.speakers":     "speakers: {0}",
 	"zone.speakers_off": "speakers: {0}, lost: {1}",
-	"zone.no_speakers":  "no loudspeakers yet",
+	"zone.no_speakers":  "no speakers yet",
 	"zone.open":         "Show the places within {0}",
 
 	"mic.check":        "Check microphone",
@@ -220,6 +221,17 @@ var inEnglish = texts{
 	"volume.when_back": "The loudspeaker takes this on when it is connected again.",
 	"volume.kept":      "The loudspeaker has taken this on.",
 	"volume.unknown":   "The loudspeaker has not said what it plays at.",
+
+	"add.title":       "Add a loudspeaker or relay",
+	"add.kind":        "Kind",
+	"add.client":      "Loudspeaker",
+	"add.relay":       "Relay",
+	"add.go":          "Make a token",
+	"add.client_hint": "A token for the loudspeaker “{0}”, good once until {1}. Type these two commands at its machine. If it receives from a relay on another machine, put that one's address after https://.",
+	"add.relay_hint":  "A token for the relay “{0}”, good once until {1}. Type these two commands at its machine. If it receives from another relay, put that one's address and port after https://.",
+	"add.copy":        "Copy the command",
+	"add.copied":      "Copied.",
+	"add.once":        "The token is shown only this once. If you leave before it is used, make another.",
 
 	"manage.edit":         "Rename, move to another place",
 	"manage.save":         "Save",

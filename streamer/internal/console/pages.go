@@ -33,7 +33,7 @@ type page struct {
 // scripted names the groups of texts that a page's script needs.
 var scripted = map[string][]string{
 	"live":  {"live", "source", "mic", "air", "own", "end", "trouble", "problem", "zone", "common"},
-	"nodes": {"nodes", "node", "manage", "volume", "tone", "trouble", "problem", "common"},
+	"nodes": {"nodes", "node", "manage", "add", "volume", "tone", "trouble", "problem", "common"},
 }
 
 // parsePages parses all templates once for each language: a template calls t for its texts.

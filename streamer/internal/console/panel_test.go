@@ -38,3 +38,17 @@ func TestPanelIsForTechnicians(t *testing.T) {
 		}
 	}
 }
+
+// TestAddingIsForTechnicians: only whoever may make tokens is shown the form for them.
+func TestAddingIsForTechnicians(t *testing.T) {
+	r := newRig(t, false)
+	for who, manages := range map[string]bool{"canbo": false, "xa": false, "quantri": true, "kythuat": true} {
+		a := r.signedIn(who).get("/nodes")
+		if got := a.named("button", "Tạo mã đăng ký") != nil; got != manages {
+			t.Errorf("%s is shown the form: %t, want %t", who, got, manages)
+		}
+		if manages && (a.name(a.byID("add-name")) != "Tên" || a.name(a.byID("add-zone")) != "Địa bàn") {
+			t.Errorf("%s: the form's fields have no names", who)
+		}
+	}
+}

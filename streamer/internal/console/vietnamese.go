@@ -29,6 +29,7 @@ var inVietnamese = texts{ // #nosec G101 -- labels, no secrets
 	"fault.ours_hint": "Hệ thống gặp lỗi. Hãy thử lại; nếu vẫn lỗi, hãy báo kỹ thuật viên.",
 	"fault.lost":      "Không có trang này",
 	"fault.lost_hint": "Địa chỉ này không có trong hệ thống. Hãy chọn một trang ở trên.",
+	"fault.lost_out":  "Địa chỉ này không có trong hệ thống.",
 	"fault.home":      "Về trang phát trực tiếp",
 
 	"live.title":          "Phát trực tiếp",
@@ -221,6 +222,17 @@ var inVietnamese = texts{ // #nosec G101 -- labels, no secrets
 	"volume.when_back": "Loa sẽ nhận mức này khi kết nối lại.",
 	"volume.kept":      "Loa đã nhận mức này.",
 	"volume.unknown":   "Loa chưa báo mức đang dùng.",
+
+	"add.title":       "Thêm loa, nút chuyển tiếp",
+	"add.kind":        "Loại thiết bị",
+	"add.client":      "Loa",
+	"add.relay":       "Nút chuyển tiếp",
+	"add.go":          "Tạo mã đăng ký",
+	"add.client_hint": "Mã cho loa “{0}”, dùng được một lần đến {1}. Gõ hai lệnh này ở máy của loa. Nếu loa nhận từ một nút chuyển tiếp ở máy khác, thay địa chỉ sau https:// bằng địa chỉ nút đó.",
+	"add.relay_hint":  "Mã cho nút chuyển tiếp “{0}”, dùng được một lần đến {1}. Gõ hai lệnh này ở máy của nút. Nếu nút nhận từ nút khác, thay địa chỉ và cổng sau https:// bằng của nút đó.",
+	"add.copy":        "Chép lệnh",
+	"add.copied":      "Đã chép lệnh.",
+	"add.once":        "Mã chỉ hiện một lần ở đây. Rời trang mà chưa dùng thì tạo mã khác.",
 
 	"manage.edit":         "Đổi tên, chuyển địa bàn",
 	"manage.save":         "Lưu",

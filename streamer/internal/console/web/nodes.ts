@@ -1,4 +1,5 @@
 // The page that lists relays and loudspeakers.
+import { Adding } from "./adding";
 import { call, Equipment, Health, Trouble } from "./api";
 import { make, need, show } from "./dom";
 import { listen } from "./events";
@@ -23,6 +24,7 @@ class Nodes {
 
   constructor() {
     this.panel = document.getElementById("speaker") ? new Speaker(this.places, (id) => this.focus(id), (n) => this.gone(n)) : null;
+    if (this.panel) new Adding(this.places);
     this.form.addEventListener("submit", (e) => e.preventDefault());
     this.form.addEventListener("input", () => this.draw());
     listen({
@@ -153,7 +155,8 @@ class Nodes {
 }
 
 function number(x: number, digits: number): string {
-  return x.toLocaleString(document.documentElement.lang, { maximumFractionDigits: digits, minimumFractionDigits: digits });
+  const shown = Number(x.toFixed(digits)) || 0; // not −0,00
+  return shown.toLocaleString(document.documentElement.lang, { maximumFractionDigits: digits, minimumFractionDigits: digits });
 }
 
 run(() => void new Nodes());
