@@ -114,6 +114,7 @@ func testMoveAndRemove(t *testing.T, r *rig, m caller) {
 		return func() bool { l := m.session(t, session).Listeners; return l.Hearing == want && l.Expected == want }
 	}
 	eventually(t, 15*time.Second, "four hear the first commune", hearing(one, 4))
+	eventually(t, 15*time.Second, "three hear the second", hearing(two, 3)) // or its beginning counts as a gap below
 	r.typed(t, "node", "move", id, "--zone", commune2+"/01", "--name", "Loa chợ")
 	moved := time.Now()
 	eventually(t, 15*time.Second, "four hear the second commune", hearing(two, 4))
