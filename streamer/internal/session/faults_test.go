@@ -234,6 +234,32 @@ func TestDatabaseHangs(t *testing.T) {
 	})
 }
 
+// TestEmergencyPassesOthers: an emergency does not wait behind ordinary starts that a disk holds. If it did, time would
+// stand still here.
+func TestEmergencyPassesOthers(t *testing.T) {
+	inTime(t, func(t *testing.T, b *bed) {
+		b.store.hang("create")
+		held := make(chan error, 1)
+		go func() {
+			_, _, err := b.Start(t.Context(), browser("33"))
+			held <- err
+		}()
+		synctest.Wait() // it is inside the database
+		asked := time.Now()
+		r := browser("31")
+		r.Class = signed.ClassEmergency
+		x := b.begin(r)
+		if took := time.Since(asked); took > emergencyWait {
+			t.Errorf("an emergency has begun after %v", took)
+		}
+		b.store.hang()
+		b.must(b.Stop(t.Context(), x.ID, "minh"))
+		if err := <-held; err == nil {
+			t.Error("a session has started without a record")
+		}
+	})
+}
+
 // TestEmergencyWithoutADisk: a disk that takes nothing holds no emergency, and learns of it when it is back.
 func TestEmergencyWithoutADisk(t *testing.T) {
 	inTime(t, func(t *testing.T, b *bed) {

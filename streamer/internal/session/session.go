@@ -130,6 +130,7 @@ type Manager struct {
 	fences *fences
 
 	starting sync.Mutex // held from the look for a conflict until the session counts as one, over the database
+	urgent   sync.Mutex // the same for emergencies, which only another one can keep out: they wait behind no ordinary start
 
 	mu       sync.Mutex // guards what follows; never held over the database, since a stop needs it
 	live     map[string]*live
@@ -190,12 +191,12 @@ func (m *Manager) Start(ctx context.Context, r Request) (store.Session, bool, er
 
 // admit checks for a conflict and creates the record as one step, so that of two requests at once one is refused.
 func (m *Manager) admit(ctx context.Context, x store.Session, r Request, p profile, src ingest.Source) (store.Session, bool, error) {
-	m.starting.Lock()
-	defer m.starting.Unlock()
-	wait := storeWait
+	turn, wait := &m.starting, storeWait
 	if r.Class == signed.ClassEmergency {
-		wait = emergencyWait
+		turn, wait = &m.urgent, emergencyWait
 	}
+	turn.Lock()
+	defer turn.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	if busy := conflict(m.onAir(), x); busy != nil && r.Replay == nil {
