@@ -73,6 +73,7 @@ func New(o Options) http.Handler {
 	handle("GET /api/v1/sessions/{id}", a.signedIn(a.session))
 	handle("POST /api/v1/sessions/{id}/stop", a.signedIn(a.stop))
 	handle("GET /api/v1/sessions/{id}/recording", a.signedIn(a.recording))
+	handle("POST /api/v1/sessions/{id}/recording/audio", a.signedIn(a.reuse))
 	handle("GET /api/v1/sessions/{id}/listeners", a.signedIn(a.listeners))
 	handle("POST /api/v1/sessions/{id}/listen", a.signedIn(a.listen))
 	handle("DELETE /api/v1/sessions/{id}/listen/{listener}", a.signedIn(a.endListen))

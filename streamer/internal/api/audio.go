@@ -1,12 +1,14 @@
 package api
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 	"time"
 
 	"dongthanh/streamer/internal/accounts"
 	"dongthanh/streamer/internal/library"
+	"dongthanh/streamer/internal/recording"
 )
 
 // uploadWait is how long an upload may take: the largest file at 1 Mbit/s.
@@ -27,9 +29,37 @@ func (a *api) upload(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return write(w, http.StatusCreated, struct {
-		ID      string  `json:"id"`
-		Seconds float64 `json:"seconds"`
-		LUFS    float64 `json:"lufs"`
-	}{audio.ID, audio.Seconds, audio.LUFS})
+	return write(w, http.StatusCreated, audioJSON{audio.ID, audio.Seconds, audio.LUFS})
+}
+
+// audioJSON is a sound in the library.
+type audioJSON struct {
+	ID      string  `json:"id"`
+	Seconds float64 `json:"seconds"`
+	LUFS    float64 `json:"lufs"`
+}
+
+// reuse puts the recording of a session that is over into the library, so that it can be broadcast again.
+func (a *api) reuse(w http.ResponseWriter, r *http.Request) error {
+	s, err := a.visible(r)
+	if err != nil {
+		return err
+	}
+	p := who(r)
+	if !p.Can(accounts.Upload, p.Zone) {
+		return errForbidden
+	}
+	f, _, err := a.Recordings.Open(r.Context(), s.ID)
+	if errors.Is(err, recording.ErrNone) {
+		return errNoRecording
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	audio, err := a.Library.Add(r.Context(), f, fileName(s), p.ID)
+	if err != nil {
+		return err
+	}
+	return write(w, http.StatusCreated, audioJSON{audio.ID, audio.Seconds, audio.LUFS})
 }

@@ -188,7 +188,7 @@ func TestSchemasAreTheStructs(t *testing.T) {
 		"Health": reflect.TypeFor[healthJSON](), "SessionRequest": reflect.TypeFor[startRequest](), "Source": reflect.TypeFor[sourceRequest](),
 		"Session": reflect.TypeFor[sessionJSON](), "Listeners": reflect.TypeFor[listenersJSON](), "Level": reflect.TypeFor[levelJSON](),
 		"NodeChange": reflect.TypeFor[nodeChange](), "Silent": reflect.TypeFor[silentJSON](), "Signal": reflect.TypeFor[signal](), "Problem": reflect.TypeFor[problem](),
-		"Recording": reflect.TypeFor[recordingJSON](), "Listener": reflect.TypeFor[listenerJSON](), "Token": reflect.TypeFor[tokenJSON](),
+		"Recording": reflect.TypeFor[recordingJSON](), "Listener": reflect.TypeFor[listenerJSON](), "Token": reflect.TypeFor[tokenJSON](), "Audio": reflect.TypeFor[audioJSON](),
 	}
 	names := map[reflect.Type]string{}
 	for name, typ := range structs {
@@ -315,7 +315,7 @@ func TestInlineSchemasAreTheStructs(t *testing.T) {
 		return objectAt(t, op, "responses", status, "content", "application/json", "schema", "properties")
 	}
 	for function, properties := range map[string]object{
-		"login": body("POST /login", ""), "addZone": body("POST /zones", ""), "upload": body("POST /audio", "201"),
+		"login": body("POST /login", ""), "addZone": body("POST /zones", ""),
 		"tone": body("POST /nodes/{id}/tone", ""), "addToken": body("POST /tokens", ""),
 	} {
 		var fields []string

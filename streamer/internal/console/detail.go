@@ -44,6 +44,7 @@ type recordingView struct {
 	Lasts   string
 	Size    string
 	Missing string // empty: nothing worth telling
+	Replay  string // the live page with it chosen; empty: for whoever may not broadcast
 }
 
 type listenerRow struct {
@@ -91,6 +92,9 @@ func (c *Console) detail(ctx context.Context, p accounts.Principal, x store.Sess
 	default:
 		d.Recording = &recordingView{
 			URL: "/api/v1/sessions/" + x.ID + "/recording", Lasts: clock(time.Duration(rec.Seconds * float64(time.Second))), Size: size(rec.Bytes),
+		}
+		if p.Can(accounts.SpeakNormal|accounts.Upload, p.Zone) {
+			d.Recording.Replay = "/live?replay=" + x.ID
 		}
 		if rec.Missing >= worthTelling {
 			d.Recording.Missing = decimal(rec.Missing)

@@ -92,9 +92,9 @@ export function problemText(p: Problem): string {
 const patienceMS = 8000;
 
 /** call asks the API and returns what it answers, or throws Trouble. */
-export async function call<T>(method: string, path: string, body?: unknown, headers: Record<string, string> = {}): Promise<T> {
+export async function call<T>(method: string, path: string, body?: unknown, headers: Record<string, string> = {}, waitMS = patienceMS): Promise<T> {
   const patience = new AbortController(); // a network that is gone answers nothing, for minutes
-  const timer = window.setTimeout(() => patience.abort(), patienceMS);
+  const timer = window.setTimeout(() => patience.abort(), waitMS);
   try {
     return await ask<T>(patience.signal, method, path, body, headers);
   } finally {

@@ -51,6 +51,10 @@ export class Desk {
     this.search();
     this.restoreDraft();
     this.startButton.disabled = false;
+    const again = new URLSearchParams(location.search).get("replay");
+    if (!again) return;
+    history.replaceState(null, "", location.pathname); // loading the page again begins anew
+    void this.source.replay(again);
   }
 
   private search(): void {

@@ -1,5 +1,5 @@
 // Where a broadcast's sound comes from: the microphone, a text that the server reads aloud, or a file.
-import { Trouble } from "./api";
+import { call, Trouble } from "./api";
 import { need, setText, show } from "./dom";
 import { clock, t } from "./texts";
 import { Upload } from "./upload";
@@ -15,6 +15,7 @@ export interface Stored {
 }
 
 const ofMicrophone = "browser";
+const fetchMS = 120_000; // the server decodes all of a recording before it answers
 
 /** SourceChoice is the second step of the form. */
 export class SourceChoice {
@@ -69,6 +70,19 @@ export class SourceChoice {
     this.text.value = d.text;
     this.keep(d.stored);
     this.choose(d.kind);
+  }
+
+  /** replay chooses the recording of a session. */
+  async replay(session: string): Promise<void> {
+    this.choose("file");
+    show(this.ready, t("source.fetching"));
+    try {
+      const kept = await call<{ id: string; seconds: number }>("POST", `/sessions/${encodeURIComponent(session)}/recording/audio`, undefined, {}, fetchMS);
+      if (!this.upload && !this.file.files?.length) this.keep({ id: kept.id, name: t("source.recording"), seconds: kept.seconds });
+    } catch (e) {
+      this.keep(this.stored);
+      this.say(e as Trouble);
+    }
   }
 
   private choose(kind: string): void {
