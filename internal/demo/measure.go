@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"net/http"
 	"os"
@@ -50,7 +51,7 @@ func scrape(ctx context.Context, p part) (figures, error) {
 	return f, lines.Err()
 }
 
-// played is what a virtual loudspeaker has played, with the wall time of its first sample.
+// played is what a virtual loudspeaker has played, or the end of it, with the wall time of its first sample.
 type played struct {
 	pcm   []float64
 	start time.Time
@@ -59,10 +60,13 @@ type played struct {
 
 const wavHeader = 44
 
-// openPlayed reads played.wav and the file beside it (INTERFACES §2).
+// newest is how much of a recording is looked at: whatever is measured lasts less, and hours may lie before it.
+const newest = 150 * time.Second
+
+// openPlayed reads the newest of played.wav and the file beside it (INTERFACES §2).
 func openPlayed(p part) (played, error) {
 	path := filepath.Join(p.Dir, "played.wav")
-	raw, err := os.ReadFile(path)
+	raw, skipped, err := readNewest(path, int64(newest.Seconds())*48000*2)
 	if err != nil {
 		return played{}, err
 	}
@@ -77,14 +81,35 @@ func openPlayed(p part) (played, error) {
 	if err := json.Unmarshal(side, &when); err != nil {
 		return played{}, fmt.Errorf("%s.json: %w", path, err)
 	}
-	if len(raw) < wavHeader {
-		return played{}, fmt.Errorf("%s: no header", path)
-	}
-	out := played{start: time.Unix(0, when.Start), rate: when.Rate, pcm: make([]float64, (len(raw)-wavHeader)/2)}
+	start := time.Unix(0, when.Start).Add(time.Duration(float64(skipped/2) / when.Rate * float64(time.Second)))
+	out := played{start: start, rate: when.Rate, pcm: make([]float64, len(raw)/2)}
 	for i := range out.pcm {
-		out.pcm[i] = float64(int16(binary.LittleEndian.Uint16(raw[wavHeader+2*i:]))) // #nosec G115 -- the bits of a sample
+		out.pcm[i] = float64(int16(binary.LittleEndian.Uint16(raw[2*i:]))) // #nosec G115 -- the bits of a sample
 	}
 	return out, nil
+}
+
+// readNewest returns at most the last most bytes of the sound in a WAV file, and how many stand before them.
+func readNewest(path string, most int64) (raw []byte, skipped int64, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer f.Close() // read only: nothing to lose
+	info, err := f.Stat()
+	if err != nil {
+		return nil, 0, err
+	}
+	sound := info.Size() - wavHeader
+	if sound < 0 {
+		return nil, 0, fmt.Errorf("%s: no header", path)
+	}
+	skipped = max(sound-most, 0) &^ 1
+	if _, err := f.Seek(wavHeader+skipped, io.SeekStart); err != nil {
+		return nil, 0, err
+	}
+	raw, err = io.ReadAll(f)
+	return raw, skipped, err
 }
 
 // How two recordings are compared: a window of speech, slid over the other one by ±searchSpan samples.
@@ -108,10 +133,11 @@ func (p played) offset(q played) (time.Duration, error) {
 	}
 	best, peak := 0, math.Inf(-1)
 	sums := make([]float64, 2*searchSpan+1)
+	window := q.pcm[at : at+windowSize]
 	for lag := -searchSpan; lag <= searchSpan; lag++ {
-		sum := 0.0
-		for i := 0; i < windowSize; i += 2 {
-			sum += q.pcm[at+i] * p.pcm[same+lag+i]
+		sum, other := 0.0, p.pcm[same+lag:][:windowSize]
+		for i := 0; i < windowSize; i += 4 {
+			sum += window[i] * other[i]
 		}
 		sums[lag+searchSpan] = sum
 		if sum > peak {

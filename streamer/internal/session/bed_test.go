@@ -346,6 +346,15 @@ type faulty struct {
 	*store.Store
 	mu   sync.Mutex
 	hung map[string]bool // by act
+	read func()          // called once a list has been read from the disk; nil: nothing is done
+}
+
+func (f *faulty) Sessions(ctx context.Context, before string, limit int) ([]store.Session, error) {
+	list, err := f.Store.Sessions(ctx, before, limit)
+	if f.read != nil {
+		f.read()
+	}
+	return list, err
 }
 
 func (f *faulty) hang(acts ...string) {

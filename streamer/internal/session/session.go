@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -299,6 +300,9 @@ func (m *Manager) Get(ctx context.Context, id string) (Session, error) {
 
 // List returns at most limit sessions, newest first, from before the session with id before (empty: the newest).
 func (m *Manager) List(ctx context.Context, before string, limit int) ([]Session, error) {
+	m.mu.Lock()
+	live := maps.Clone(m.live) // before the disk is read: what ends meanwhile is told from here, the disk's word is older
+	m.mu.Unlock()
 	list, err := m.Records.Sessions(ctx, before, limit)
 	if err != nil {
 		return nil, err
@@ -306,7 +310,11 @@ func (m *Manager) List(ctx context.Context, before string, limit int) ([]Session
 	out := make([]Session, len(list))
 	for i, x := range list {
 		out[i] = Session{Session: x, Level: voice.Silence()}
-		if l, err := m.find(x.ID); err == nil {
+		l := live[x.ID]
+		if l == nil { // it may have begun since
+			l, _ = m.find(x.ID)
+		}
+		if l != nil {
 			out[i] = l.session()
 		}
 	}

@@ -91,6 +91,24 @@ func TestTextEndsByItself(t *testing.T) {
 	})
 }
 
+// TestListWhileOneEnds: a session that ends, and is forgotten here, between the disk's word and the answer is told as it
+// is now.
+func TestListWhileOneEnds(t *testing.T) {
+	inTime(t, func(t *testing.T, b *bed) {
+		x := b.speak(browser("31"))
+		b.store.read = func() {
+			b.must(b.Stop(t.Context(), x.ID, "minh"))
+			time.Sleep(time.Minute)
+			synctest.Wait()
+		}
+		list, err := b.List(t.Context(), "", 50)
+		b.store.read = nil
+		if err != nil || len(list) != 1 || list[0].State != store.SessionEnded || list[0].EndedBy != "minh" {
+			t.Errorf("listed: %+v, %v", list, err)
+		}
+	})
+}
+
 func TestStop(t *testing.T) {
 	inTime(t, func(t *testing.T, b *bed) {
 		x := b.speak(browser("31"))
