@@ -4,46 +4,24 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-
-	"dongthanh/internal/mediaclock"
 )
 
 // lineTotals sums what line-ins counted.
 type lineTotals struct {
+	counts
 	datagrams [verdicts]uint64
-	packets   map[string]uint64             // of sound, by what became of them
-	sound     map[string]mediaclock.Samples // by why it was made up or left out
 	ended     map[LineReason]uint64
 }
 
 func newLineTotals() lineTotals {
-	t := lineTotals{
-		packets: map[string]uint64{}, sound: map[string]mediaclock.Samples{},
-		ended: map[LineReason]uint64{LineGoodbye: 0, LineSilent: 0, LineStreamer: 0},
-	}
-	t.count(Stats{}) // every label is there from the start
-	return t
+	return lineTotals{counts: newCounts(), ended: map[LineReason]uint64{LineGoodbye: 0, LineSilent: 0, LineStreamer: 0}}
 }
 
 func (t *lineTotals) add(l *Line) {
 	for v := range l.judged {
 		t.datagrams[v] += l.judged[v].Load()
 	}
-	t.count(l.Stats())
-}
-
-func (t *lineTotals) count(s Stats) {
-	for result, n := range map[string]uint64{
-		"taken": s.Packets, "padding": s.Padding, "lost": s.Lost, "late": s.Late, "duplicate": s.Duplicate,
-		"malformed": s.Malformed, "flood": s.Flood, "overflow": s.Overflow,
-	} {
-		t.packets[result] += n
-	}
-	for kind, n := range map[string]mediaclock.Samples{
-		"concealed": s.Concealed, "withheld": s.Withheld, "starved": s.Starved, "cut": s.Cut,
-	} {
-		t.sound[kind] += n
-	}
+	t.count(l.Stats().Stats)
 }
 
 // lineCollector shows all line-ins to Prometheus. It reads when it is asked.

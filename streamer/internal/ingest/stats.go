@@ -44,26 +44,23 @@ func (g *gauges) get() Stats {
 // Stats returns what the microphone has counted, a frame old at most. It may be called from any goroutine.
 func (m *Microphone) Stats() Stats { return m.gauges.get() }
 
-// totals sums what microphones counted.
-type totals struct {
-	packets map[string]uint64             // by result
+// counts sums what jitter buffers counted.
+type counts struct {
+	packets map[string]uint64             // of sound, by what became of them
 	sound   map[string]mediaclock.Samples // by why it was made up or left out
-	ended   map[Reason]uint64
-	unheard uint64 // packets that a listener was too slow for
 }
 
-func newTotals() totals {
-	t := totals{packets: map[string]uint64{}, sound: map[string]mediaclock.Samples{}, ended: map[Reason]uint64{
-		ReasonBrowser: 0, ReasonLost: 0, ReasonNever: 0, ReasonRefused: 0, ReasonStreamer: 0,
-	}}
-	t.add(Stats{}) // every label is there from the start
-	return t
+// newCounts has every label from the start.
+func newCounts() counts {
+	c := counts{packets: map[string]uint64{}, sound: map[string]mediaclock.Samples{}}
+	c.count(jitter.Stats{})
+	return c
 }
 
-func (t *totals) add(s Stats) {
+func (t *counts) count(s jitter.Stats) {
 	for result, n := range map[string]uint64{
 		"taken": s.Packets, "padding": s.Padding, "lost": s.Lost, "late": s.Late, "duplicate": s.Duplicate,
-		"malformed": s.Malformed, "flood": s.Flood, "overflow": s.Overflow, "refused": s.Refused,
+		"malformed": s.Malformed, "flood": s.Flood, "overflow": s.Overflow,
 	} {
 		t.packets[result] += n
 	}
@@ -72,6 +69,26 @@ func (t *totals) add(s Stats) {
 	} {
 		t.sound[kind] += n
 	}
+}
+
+// totals sums what microphones counted.
+type totals struct {
+	counts
+	ended   map[Reason]uint64
+	unheard uint64 // packets that a listener was too slow for
+}
+
+func newTotals() totals {
+	t := totals{counts: newCounts(), ended: map[Reason]uint64{
+		ReasonBrowser: 0, ReasonLost: 0, ReasonNever: 0, ReasonRefused: 0, ReasonStreamer: 0,
+	}}
+	t.add(Stats{}) // every label is there from the start, ours too
+	return t
+}
+
+func (t *totals) add(s Stats) {
+	t.count(s.Stats)
+	t.packets["refused"] += s.Refused
 }
 
 // collector shows all microphones to Prometheus. It reads when it is asked; nothing is counted on a frame's path.
