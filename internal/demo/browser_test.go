@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -12,26 +11,15 @@ import (
 	"time"
 
 	"github.com/chromedp/chromedp"
+
+	"dongthanh/internal/testkit"
 )
 
 // tab starts Chromium with a fake microphone that hears a tone (of 0 Hz: beeps), and returns its one tab,
 // and what closes it before the test ends.
 func tab(t testing.TB, hz float64, flags ...string) (tab context.Context, closeTab func()) {
 	t.Helper()
-	return tabOf(t, needed(t, "chromium"), hz, flags...)
-}
-
-// needed finds a program that make test installs.
-func needed(t testing.TB, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatalf("%s is not installed: make test installs it", name)
-		}
-		t.Skipf("%s is not installed", name)
-	}
-	return path
+	return tabOf(t, testkit.Program(t, "chromium"), hz, flags...)
 }
 
 // tabOf is tab of the Chromium at path.

@@ -65,7 +65,7 @@ func (o *office) chromium(t *testing.T, on *machine, authority string) (path str
 		on.sh(t, fmt.Sprintf("certutil -d %[1]s -N --empty-password && certutil -d %[1]s -A -t C,, -n dong-thanh -i %[2]s", db, authority))
 	}
 	path = filepath.Join(home, "chromium")
-	script := fmt.Sprintf("#!/bin/sh\nexport HOME=%s\nexec nsenter -t %d -n -- %s \"$@\"\n", home, on.pid(), needed(t, "chromium"))
+	script := fmt.Sprintf("#!/bin/sh\nexport HOME=%s\nexec nsenter -t %d -n -- %s \"$@\"\n", home, on.pid(), testkit.Program(t, "chromium"))
 	must(t, "write a script", os.WriteFile(path, []byte(script), 0o700))
 	return path
 }

@@ -37,6 +37,16 @@ func Program(t testing.TB, name string) string {
 	return path
 }
 
+// Speech is a text spoken by one of espeak-ng's voices, as a WAV file.
+func Speech(t testing.TB, voice, text string) []byte {
+	t.Helper()
+	file, err := exec.Command(Program(t, "espeak-ng"), "-v", voice, "--stdout", text).Output()
+	if err != nil {
+		t.Fatalf("espeak-ng: %v", err)
+	}
+	return file
+}
+
 // read returns a file of the repository.
 func read(t testing.TB, path string) string {
 	t.Helper()

@@ -5,13 +5,12 @@ import (
 	"io"
 	"math"
 	"math/cmplx"
-	"os"
-	"os/exec"
 	"slices"
 	"testing"
 
 	"dongthanh/codec"
 	"dongthanh/internal/signed"
+	"dongthanh/internal/testkit"
 	"dongthanh/streamer/internal/voice"
 )
 
@@ -74,18 +73,7 @@ func TestFaithful(t *testing.T) {
 // speak is a sentence by espeak-ng, with half a second of silence before it.
 func speak(t *testing.T, name, text string, lufs float64) []float32 {
 	t.Helper()
-	espeak, err := exec.LookPath("espeak-ng")
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatalf("espeak-ng is needed in CI: %v", err)
-		}
-		t.Skip("espeak-ng is not installed")
-	}
-	file, err := exec.Command(espeak, "-v", name, "--stdout", text).Output()
-	if err != nil {
-		t.Fatalf("espeak-ng: %v", err)
-	}
-	pcm, err := codec.ReadWAV(bytes.NewReader(file))
+	pcm, err := codec.ReadWAV(bytes.NewReader(testkit.Speech(t, name, text)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -162,13 +162,7 @@ func (b *bed) record(packets int64, lost func(n int64) bool) (store.Session, err
 // play has ffmpeg decode a recording, and returns its samples.
 func play(t *testing.T, path string) []int16 {
 	t.Helper()
-	if _, err := exec.LookPath("ffmpeg"); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("ffmpeg is not installed: make test installs it")
-		}
-		t.Skip("ffmpeg is not installed")
-	}
-	cmd := exec.CommandContext(t.Context(), "ffmpeg", "-v", "warning", "-i", path, "-f", "s16le", "-ac", "1", "-ar", "48000", "-")
+	cmd := exec.CommandContext(t.Context(), testkit.Program(t, "ffmpeg"), "-v", "warning", "-i", path, "-f", "s16le", "-ac", "1", "-ar", "48000", "-")
 	var fault bytes.Buffer
 	cmd.Stderr = &fault
 	pcm, err := cmd.Output()

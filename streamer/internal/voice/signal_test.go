@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"slices"
 	"testing"
+
+	"dongthanh/internal/testkit"
 )
 
 const second = sampleRate
@@ -104,13 +106,7 @@ func truePeak(pcm []float32) float64 {
 // ffmpegOn runs ffmpeg's filter on pcm and returns what it says on stderr and stdout.
 func ffmpegOn(t *testing.T, pcm []float32, filter string) string {
 	t.Helper()
-	ffmpeg, err := exec.LookPath("ffmpeg")
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatalf("ffmpeg is needed in CI: %v", err)
-		}
-		t.Skip("ffmpeg is not installed")
-	}
+	ffmpeg := testkit.Program(t, "ffmpeg")
 	f, err := os.CreateTemp(t.TempDir(), "sound")
 	if err != nil {
 		t.Fatal(err)

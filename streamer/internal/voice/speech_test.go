@@ -3,28 +3,16 @@ package voice
 import (
 	"bytes"
 	"math"
-	"os"
-	"os/exec"
 	"testing"
 
 	"dongthanh/codec"
+	"dongthanh/internal/testkit"
 )
 
 // spoken is a Vietnamese sentence by espeak-ng in one of its voices, at 48 kHz, without the silence around it.
 func spoken(t testing.TB, voice, text string) []float32 {
 	t.Helper()
-	espeak, err := exec.LookPath("espeak-ng")
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatalf("espeak-ng is needed in CI: %v", err)
-		}
-		t.Skip("espeak-ng is not installed")
-	}
-	file, err := exec.Command(espeak, "-v", voice, "--stdout", text).Output()
-	if err != nil {
-		t.Fatalf("espeak-ng: %v", err)
-	}
-	pcm, err := codec.ReadWAV(bytes.NewReader(file))
+	pcm, err := codec.ReadWAV(bytes.NewReader(testkit.Speech(t, voice, text)))
 	if err != nil {
 		t.Fatal(err)
 	}
