@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 
+	"dongthanh/internal/testkit"
 	"dongthanh/streamer/internal/library"
 	"dongthanh/streamer/internal/store"
 )
@@ -70,18 +71,5 @@ func TestFullAndReadOnlyDisk(t *testing.T) {
 	cmd := exec.CommandContext(t.Context(), exe)
 	cmd.Env = append(os.Environ(), helperEnv+"="+t.TempDir())
 	cmd.Stderr = os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:  syscall.CLONE_NEWNS | syscall.CLONE_NEWUSER,
-		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
-	}
-	if err := cmd.Start(); err != nil {
-		if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.ENOSPC) { // a container or chroot: nothing to install
-			t.Skip("no user namespaces here:", err)
-		}
-		t.Fatal(err)
-	}
-	if err := cmd.Wait(); err != nil {
-		t.Error(err)
-	}
+	testkit.RunApart(t, cmd)
 }

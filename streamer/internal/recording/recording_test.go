@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"dongthanh/codec"
+	"dongthanh/internal/testkit"
 	"dongthanh/streamer/internal/store"
 	"dongthanh/streamer/internal/tap"
 )
@@ -409,20 +410,7 @@ func (readOnly) Truncate(int64) error                   { return nil }
 
 func TestFullDisk(t *testing.T) {
 	cmd := helper(t, "disk", t.TempDir())
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:  syscall.CLONE_NEWNS | syscall.CLONE_NEWUSER,
-		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
-	}
-	if err := cmd.Start(); err != nil {
-		if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.ENOSPC) { // a container or chroot: nothing to install
-			t.Skip("no user namespaces here:", err)
-		}
-		t.Fatal(err)
-	}
-	if err := cmd.Wait(); err != nil {
-		t.Error(err)
-	}
+	testkit.RunApart(t, cmd)
 }
 
 func TestConfig(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 
+	"dongthanh/internal/testkit"
 	"dongthanh/streamer/internal/store"
 )
 
@@ -111,18 +112,5 @@ func fill(path string) error {
 
 func TestFullAndReadOnlyDisk(t *testing.T) {
 	cmd := helperCommand(t, "disk", t.TempDir())
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:  syscall.CLONE_NEWNS | syscall.CLONE_NEWUSER,
-		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
-	}
-	if err := cmd.Start(); err != nil {
-		if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.ENOSPC) { // a container or chroot: nothing to install
-			t.Skip("no user namespaces here:", err)
-		}
-		t.Fatal(err)
-	}
-	if err := cmd.Wait(); err != nil {
-		t.Error(err)
-	}
+	testkit.RunApart(t, cmd)
 }
